@@ -1,0 +1,1 @@
+"""fastslow: a persistent internal state at three rates around an autoregressive core."""
