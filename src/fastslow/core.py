@@ -1,0 +1,310 @@
+"""The core: a pretrained causal language model, cut once into a bottom and a top half.
+
+The cut at layer ``split`` is the one place where memory meets the core:
+
+- the **bottom** half (layers below the cut) is never adapted. Its output, the hidden state `h` at the cut, is what
+  episodes are stored as, what the router compares and what gates look at;
+- the **top** half (layers from the cut up) is where memory acts: it can attend to stored hidden states beside the live
+  ones, and its linear maps can carry deltas, ``W_eff = W0 + sum_i B_i A_i``.
+
+Both halves are views that share every parameter with the loaded model, which itself stays an ordinary, untouched
+Hugging Face model: with memory off it alone runs, so its logits are those of the bare core bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils import logging as transformers_logging
+
+from fastslow import cores
+from fastslow.errors import CoreError
+
+# Used only for a core that ships no chat template of its own.
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """A low-rank change of some linear maps of the top half: ``W_eff = W0 + B A``.
+
+    ``factors`` maps a linear map's name (``"12.mlp.down_proj"``: layer index, then the module's path in the layer) to
+    ``A`` of shape (r, in) and ``B`` of shape (out, r). LoRA, Hu et al. 2021 (arXiv 2106.09685), eq. 3, with the scale
+    folded into ``B``.
+    """
+
+    name: str
+    factors: dict[str, tuple[Tensor, Tensor]]
+
+    def parameters(self) -> list[Tensor]:
+        return [t for pair in self.factors.values() for t in pair]
+
+
+class AdaptedLinear(nn.Module):
+    """A linear map of the top half with the deltas that are switched on at the moment.
+
+    ``merged`` holds W0 + sum B A and costs nothing extra per token; ``live`` keeps the factors apart, for training.
+    With neither, the call is the base map's own, bit for bit.
+    """
+
+    def __init__(self, base: nn.Linear):
+        super().__init__()
+        self.base = base
+        self.merged: Tensor | None = None
+        self.live: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.merged is not None:
+            return nn.functional.linear(x, self.merged, self.base.bias)
+        y = self.base(x)
+        for a, b in self.live:
+            y = y + (x @ a.to(x.dtype).T) @ b.to(x.dtype).T
+        return y
+
+
+@dataclass
+class Core:
+    """A causal LM with its tokenizer, cut at layer ``split``. Make one with :meth:`Core.load`."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    split: int
+    bottom: Any = field(init=False, repr=False)
+    top: Any = field(init=False, repr=False)
+    linears: dict[str, AdaptedLinear] = field(init=False, repr=False)
+    _merged: dict[tuple[Delta, ...], dict[str, Tensor]] = field(init=False, repr=False, default_factory=dict)
+    _fingerprint: dict[str, str] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.bottom, self.top, self.linears = _halves(self.model, self.split)
+
+    # ------------------------------------------------------------------ loading
+
+    @classmethod
+    def load(
+        cls,
+        name: str = cores.DEFAULT_CORE,
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        split: int | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Core:
+        """Load the default core, a local folder, a GGUF file or a hub id, frozen and ready to read.
+
+        ``split`` is the layer of the cut; None takes a third of the depth, which is layer 10 of the default core's 30
+        (docs/lab.md has the measurement). Raises CoreError when the core cannot be found or is no causal LM.
+        """
+        folder = cores.locate(name)
+        if progress:
+            progress(f"loading {name}")
+        transformers_logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+        except (OSError, ValueError, KeyError) as error:
+            raise CoreError(f"{folder} holds no causal language model that transformers can load: {error}") from error
+        model.eval().requires_grad_(False)
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        depth = model.config.num_hidden_layers
+        return cls(name=name, model=model, tokenizer=tokenizer, split=depth // 3 if split is None else split)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What a home is bound to: architecture, cut, dtype and the sha256 of every weight."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self.model.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.contiguous().view(torch.uint8).numpy())
+            self._fingerprint = {
+                "name": Path(self.name).name,
+                "type": str(self.model.config.model_type),
+                "dtype": str(self.dtype).removeprefix("torch."),
+                "split": str(self.split),
+                "weights": digest.hexdigest(),
+                "template": hashlib.sha256(json.dumps(self.tokenizer.chat_template).encode()).hexdigest()[:16],
+            }
+        return self._fingerprint
+
+    # ------------------------------------------------------------------ sizes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def depth(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
+    # ------------------------------------------------------------------ text
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text, without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def prompt(self, messages: str | list[dict[str, str]]) -> list[int]:
+        """Token ids of a question (or a list of chat messages) behind the core's own chat template."""
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.encode(text)
+
+    @property
+    def stop_ids(self) -> set[int]:
+        ids = self.model.generation_config.eos_token_id
+        listed = set(ids) if isinstance(ids, list) else {ids}
+        return {i for i in listed | {self.tokenizer.eos_token_id} if i is not None}
+
+    @property
+    def sink_id(self) -> int:
+        """The token whose hidden state stands first whenever pages are read: an attention sink (Xiao et al. 2023,
+        arXiv 2309.17453), equal for every page because it sees nothing before it, so that no page has to store it."""
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    # ------------------------------------------------------------------ running
+
+    @torch.no_grad()
+    def hidden(self, text: str) -> Tensor:
+        """The hidden states of ``text`` at the cut, behind one sink token that is dropped again: (T, width).
+
+        Texts beyond the core's context are read in windows.
+        """
+        ids = self.encode(text)
+        window = min(int(getattr(self.model.config, "max_position_embeddings", 2048)), 2048) - 1
+        parts = []
+        for start in range(0, len(ids), window):
+            batch = torch.tensor([[self.sink_id, *ids[start : start + window]]])
+            parts.append(self.bottom(input_ids=batch).last_hidden_state[0, 1:])
+        return torch.cat(parts) if parts else torch.zeros(0, self.width, dtype=self.dtype)
+
+    @torch.no_grad()
+    def sink(self) -> Tensor:
+        """The hidden state of the sink token at the cut: (1, width)."""
+        return self.bottom(input_ids=torch.tensor([[self.sink_id]])).last_hidden_state[0]
+
+    @contextmanager
+    def using(self, deltas: Sequence[Delta], *, merge: bool = True) -> Iterator[None]:
+        """Switch deltas on in the top half for the length of the block.
+
+        ``merge=True`` adds them into effective weights (no cost per token; the last few sets are kept);
+        ``merge=False`` keeps the factors live, so that gradients flow into them.
+        """
+        if merge:
+            for name, weight in self._effective(tuple(deltas)).items():
+                self.linears[name].merged = weight
+        else:
+            for delta in deltas:
+                for name, pair in delta.factors.items():
+                    self.linears[name].live.append(pair)
+        try:
+            yield
+        finally:
+            for linear in self.linears.values():
+                linear.merged, linear.live = None, []
+
+    @torch.no_grad()
+    def _effective(self, deltas: tuple[Delta, ...]) -> dict[str, Tensor]:
+        if deltas not in self._merged:
+            weights: dict[str, Tensor] = {}
+            for delta in deltas:
+                for name, (a, b) in delta.factors.items():
+                    base = weights.get(name, self.linears[name].base.weight.float())
+                    weights[name] = base + b.float() @ a.float()
+            while len(self._merged) >= 3:  # each set is up to the size of the top half
+                self._merged.pop(next(iter(self._merged)))
+            self._merged[deltas] = {name: w.to(self.dtype) for name, w in weights.items()}
+        return self._merged[deltas]
+
+    def new_delta(self, name: str, targets: Sequence[str], rank: int, *, first_layer: int, seed: int) -> Delta:
+        """A fresh LoRA on the ``targets`` (``"mlp.down_proj"``, ...) of layers ``first_layer`` and up: A is random,
+        B is zero, so that it changes nothing yet. fp32, ready for an optimizer."""
+        generator = torch.Generator().manual_seed(seed)
+        factors = {}
+        for key, linear in self.linears.items():
+            layer, _, path = key.partition(".")
+            if int(layer) >= first_layer and path in targets:
+                out_features, in_features = linear.base.weight.shape
+                a = torch.randn(rank, in_features, generator=generator) / in_features**0.5
+                factors[key] = (a.requires_grad_(), torch.zeros(out_features, rank).requires_grad_())
+        if not factors:
+            raise CoreError(f"no linear map of {self.name} is named any of {list(targets)} from layer {first_layer} up")
+        return Delta(name, factors)
+
+
+def _halves(model: Any, split: int) -> tuple[Any, Any, dict[str, AdaptedLinear]]:
+    """The bottom and the top half as views on the model's own modules."""
+    prefix = model.base_model_prefix
+    base = getattr(model, prefix)
+    depth = model.config.num_hidden_layers
+    if not 0 < split < depth:
+        raise CoreError(f"the cut must lie between layer 1 and {depth - 1} of this core, not at {split}")
+    bottom = _view(base, _config(model.config, 0, split))
+    bottom.layers = nn.ModuleList(base.layers[:split])
+    bottom.norm = nn.Identity()
+    upper = _view(base, _config(model.config, split, depth))
+    linears: dict[str, AdaptedLinear] = {}
+    upper.layers = nn.ModuleList(_top_layer(base.layers[i], i, i - split, linears) for i in range(split, depth))
+    top = _view(model, upper.config)
+    setattr(top, prefix, upper)
+    return bottom, top, linears
+
+
+def _view(module: Any, config: Any = None) -> Any:
+    """A shallow copy that shares all parameters, but whose children can be replaced without touching the original."""
+    view = copy.copy(module)
+    view._modules = dict(module._modules)
+    if config is not None:
+        view.config = config
+    return view
+
+
+def _config(config: Any, start: int, stop: int) -> Any:
+    part = copy.deepcopy(config)
+    part.num_hidden_layers = stop - start
+    if getattr(config, "layer_types", None) is not None:
+        part.layer_types = list(config.layer_types[start:stop])
+    return part
+
+
+def _top_layer(layer: Any, index: int, cache_index: int, linears: dict[str, AdaptedLinear]) -> Any:
+    """A view of one layer whose linear maps can carry deltas and whose keys and values go to slot ``cache_index``."""
+    view = _view(layer)
+    for block in ("self_attn", "mlp"):
+        part = _view(getattr(layer, block))
+        if hasattr(part, "layer_idx"):
+            part.layer_idx = cache_index
+        for name, child in list(part._modules.items()):
+            if isinstance(child, nn.Linear):
+                part._modules[name] = linears[f"{index}.{block}.{name}"] = AdaptedLinear(child)
+        view._modules[block] = part
+    return view
+
+
+def new_cache() -> DynamicCache:
+    """A key/value cache without sliding windows: pages stay visible however long the answer gets."""
+    return DynamicCache()

@@ -1,0 +1,186 @@
+"""Greedy decoding with a memory: pages beside the prompt in the top half, nothing in the prompt itself.
+
+One row is laid out, at the cut, as ``[sink | page 1 | ... | page n | prompt]``, pages in the order of time. A page sees
+the sink and itself; the prompt sees everything before it. The bottom half sees the prompt alone, so a page costs no
+prompt token there, and later pages stand nearer to the question, which is how the reader knows what is newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastslow.core import Core, Delta, new_cache
+
+PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question: its prompt and the pages (T_i, width), oldest first, that it may read."""
+
+    prompt: list[int]
+    pages: tuple[Tensor, ...] = ()
+
+
+def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int | None = None) -> Tensor:
+    """Additive attention mask (B, 1, queries, S) of the last ``queries`` positions over rows of segments (B, S).
+
+    ``window`` limits how far a live token sees back among live tokens (sliding-window layers); pages stay in sight.
+    """
+    length = segments.shape[1]
+    index = torch.arange(length)
+    query, key = segments[:, -queries:, None], segments[:, None, :]
+    causal = index[None, None, :] <= index[None, -queries:, None]
+    seen = (key == query) | (key == SINK) | (query == LIVE)
+    if window is not None:
+        near = (index[-queries:, None] - index[None, :]) < window
+        seen = seen & (near[None] | (key != LIVE))
+    seen = seen & causal & (key != PAD)
+    seen = seen | (index[None, None, :] == index[None, -queries:, None])  # a padded query must see something
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def masks(core: Core, segments: Tensor, queries: int) -> Tensor | dict[str, Tensor]:
+    """The masks in the form the core's architecture takes: one tensor, or one for each kind of layer."""
+    full = visibility(segments, core.dtype, queries)
+    kinds = getattr(core.top.config, "layer_types", None)
+    if kinds is None:
+        return full
+    window = getattr(core.top.config, "sliding_window", None)
+    return {"full_attention": full, "sliding_attention": visibility(segments, core.dtype, queries, window)}
+
+
+def lay_out(live: Sequence[Tensor], pages: Sequence[Sequence[Tensor]], sink: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Left-padded rows at the cut: hidden states (B, S, width), segments (B, S) and positions (B, S)."""
+    rows, segments = [], []
+    for states, own in zip(live, pages, strict=True):
+        parts, labels = ([sink, *own], [SINK]) if own else ([], [])
+        for i, page in enumerate(own):
+            labels += [i + 1] * len(page)
+        rows.append(torch.cat([*parts, states]))
+        segments.append(labels + [LIVE] * len(states))
+    length = max(len(labels) for labels in segments)
+    hidden = torch.stack([torch.nn.functional.pad(r, (0, 0, length - len(r), 0)) for r in rows])
+    segment = torch.tensor([[PAD] * (length - len(labels)) + labels for labels in segments])
+    position = ((segment != PAD).cumsum(1) - 1).clamp(min=0)
+    return hidden, segment, position
+
+
+@torch.no_grad()
+def bare_logits(core: Core, prompt: list[int]) -> Tensor:
+    """The bare core's logits after every token of ``prompt``, (T, V): memory off."""
+    return core.model(input_ids=torch.tensor([prompt])).logits[0]
+
+
+@torch.no_grad()
+def memory_logits(core: Core, row: Row, deltas: Sequence[Delta] = ()) -> Tensor:
+    """The logits after every token of the row's prompt, (T, V), with its pages in sight and ``deltas`` on."""
+    if not row.pages and not deltas:
+        return bare_logits(core, row.prompt)
+    with core.using(deltas):
+        return _MemoryStepper(core, [row]).prefill(keep=len(row.prompt))[0]
+
+
+@torch.no_grad()
+def generate(core: Core, rows: Sequence[Row], deltas: Sequence[Delta] = (), *, max_tokens: int = 48) -> list[list[int]]:
+    """Greedy continuations of each row: token ids without the stop token.
+
+    When no row has a page and no delta is on, the bare core itself runs.
+    """
+    if not rows:
+        return []
+    remembering = bool(deltas) or any(row.pages for row in rows)
+    stepper = _MemoryStepper(core, rows) if remembering else _BareStepper(core, rows)
+    answers: list[list[int]] = [[] for _ in rows]
+    running = set(range(len(rows)))
+    with core.using(deltas):
+        logits = stepper.prefill(keep=1)[:, -1]
+        for n in range(max_tokens):
+            tokens = logits.argmax(-1)
+            for i in sorted(running):
+                token = int(tokens[i])
+                if token in core.stop_ids:
+                    running.discard(i)
+                else:
+                    answers[i].append(token)
+            if not running or n == max_tokens - 1:
+                break
+            logits = stepper.step(tokens[:, None])[:, -1]
+    return answers
+
+
+def left_pad(prompts: Sequence[list[int]], filler: int) -> tuple[Tensor, Tensor]:
+    """Token ids (B, T) and their attention mask (B, T), 1 where a token is real."""
+    length = max(len(p) for p in prompts)
+    ids = torch.tensor([[filler] * (length - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
+    return ids, mask
+
+
+class _BareStepper:
+    """Prefill and single steps of the untouched model over left-padded rows."""
+
+    def __init__(self, core: Core, rows: Sequence[Row]):
+        self.core, self.cache = core, new_cache()
+        self.ids, self.mask = left_pad([row.prompt for row in rows], core.sink_id)
+
+    def prefill(self, keep: int) -> Tensor:
+        return self._run(self.ids, (self.mask.cumsum(1) - 1).clamp(min=0), keep)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
+        return self._run(tokens, self.mask.sum(1, keepdim=True) - 1, 1)
+
+    def _run(self, ids: Tensor, position: Tensor, keep: int) -> Tensor:
+        # A mask without padding is dropped, so that one row alone takes the model's ordinary causal path.
+        mask = None if bool(self.mask.all()) else self.mask
+        out = self.core.model(
+            input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=self.cache, logits_to_keep=keep
+        )
+        return out.logits
+
+
+class _MemoryStepper:
+    """Prefill and single steps through both halves, with pages in the top half."""
+
+    def __init__(self, core: Core, rows: Sequence[Row]):
+        self.core, self.bottom_cache, self.top_cache = core, new_cache(), new_cache()
+        self.rows = rows
+        self.ids, self.mask = left_pad([row.prompt for row in rows], core.sink_id)
+        self.segments = torch.empty(0)
+
+    def prefill(self, keep: int) -> Tensor:
+        states = self._bottom(self.ids, (self.mask.cumsum(1) - 1).clamp(min=0))
+        live = [states[i, -len(row.prompt) :] for i, row in enumerate(self.rows)]
+        sink = self.core.sink() if any(row.pages for row in self.rows) else states[:0, 0]
+        hidden, self.segments, position = lay_out(live, [row.pages for row in self.rows], sink)
+        return self._top(hidden, position, keep)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
+        hidden = self._bottom(tokens, self.mask.sum(1, keepdim=True) - 1)
+        self.segments = torch.nn.functional.pad(self.segments, (0, 1), value=LIVE)
+        return self._top(hidden, (self.segments != PAD).sum(1, keepdim=True) - 1, 1)
+
+    def _bottom(self, ids: Tensor, position: Tensor) -> Tensor:
+        mask = None if bool(self.mask.all()) else self.mask
+        out = self.core.bottom(
+            input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=self.bottom_cache
+        )
+        return out.last_hidden_state
+
+    def _top(self, hidden: Tensor, position: Tensor, keep: int) -> Tensor:
+        plain = bool((self.segments == LIVE).all())
+        mask = None if plain else masks(self.core, self.segments, hidden.shape[1])
+        out = self.core.top(
+            inputs_embeds=hidden,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=self.top_cache,
+            logits_to_keep=keep,
+        )
+        return out.logits
