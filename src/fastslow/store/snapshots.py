@@ -1,0 +1,79 @@
+"""Snapshots: saved states that spare a replay. Each is derived from the log, checked when read, and replaceable.
+
+A snapshot is one `<name>-<first 16 of its sha256>.safetensors` and a manifest `<name>.json` that names it. The manifest
+is written last, so a power cut leaves either the old snapshot or the new one.
+"""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fastslow.errors import InputError, StoreError
+from fastslow.state import State
+from fastslow.store import io
+
+
+def save(folder: Path, name: str, state: State, log_hash: str) -> Path:
+    """Save a state under a name, in place of the one that had it.
+
+    log_hash: `Log.head()` of the history that the state was derived from.
+    Returns the path of the tensors. Raises StoreError where it cannot be written; then the old one still stands.
+    """
+    _check_name(name)
+    data = state.to_bytes()
+    digest = sha256(data).hexdigest()
+    path = folder / f"{name}-{digest[:16]}.safetensors"
+    manifest = {"file": path.name, "sha256": digest, "bytes": len(data), "log_hash": log_hash}
+    io.write_atomic(path, data)
+    io.write_atomic(_manifest_path(folder, name), json.dumps(manifest, sort_keys=True, indent=1).encode())
+    for old in _tensor_files(folder, name):
+        if old != path:
+            io.remove(old)
+    return path
+
+
+def load(folder: Path, name: str, layout: str, version: int) -> tuple[State, dict[str, Any]] | None:
+    """The state saved under a name and its manifest, or None where there is none.
+
+    Raises StoreError where it is damaged or has another layout or version: rebuild it by a replay of the log.
+    """
+    _check_name(name)
+    try:
+        manifest = json.loads(_manifest_path(folder, name).read_bytes())
+        path = folder / manifest["file"]
+        if path not in _tensor_files(folder, name):
+            raise StoreError(f"the file of snapshot {name} is missing from {folder}: rebuild it from the log")
+        data = path.read_bytes()
+        sound = sha256(data).hexdigest() == manifest["sha256"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"snapshot {name} in {folder} cannot be read ({error}): rebuild it from the log") from error
+    if not sound:
+        raise StoreError(f"snapshot {path} does not match its checksum: rebuild it from the log")
+    return State.from_bytes(data, layout=layout, version=version), manifest
+
+
+def delete(folder: Path, name: str) -> None:
+    """Delete the snapshot of a name and whatever a crash left of older ones; none there is fine."""
+    _check_name(name)
+    io.remove(_manifest_path(folder, name))
+    for path in _tensor_files(folder, name):
+        io.remove(path)
+
+
+def _manifest_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _tensor_files(folder: Path, name: str) -> list[Path]:
+    # not a glob: `fast-*` would also match the files of a snapshot called `fast-a`
+    pattern = re.compile(re.escape(name) + r"-[0-9a-f]{16}\.safetensors")
+    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise InputError(f"{name!r} cannot name a snapshot: use lower-case letters, digits, - and _")
