@@ -207,6 +207,17 @@ class Core:
         """The hidden state of the sink token at the cut: (1, width)."""
         return self.bottom(input_ids=torch.tensor([[self.sink_id]])).last_hidden_state[0]
 
+    @property
+    def upper(self) -> Any:
+        """The top half without its head: hidden states at the cut in, normalised last hidden states out."""
+        return getattr(self.top, self.model.base_model_prefix)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits in fp32 (..., V) of last hidden states (..., width); Gemma 2's soft cap included."""
+        logits = self.model.get_output_embeddings()(hidden).float()
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
     @contextmanager
     def using(self, deltas: Sequence[Delta], *, merge: bool = True) -> Iterator[None]:
         """Switch deltas on in the top half for the length of the block.
