@@ -89,8 +89,6 @@ class State:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"these bytes are not a saved state ({error}): rebuild it from the log") from error
         if (state.layout, state.version) != (layout, version):
-            raise StoreError(
-                f"a saved state has layout {state.layout!r} version {state.version}, but {layout!r} version {version} is"
-                " needed: rebuild it from the log"
-            )
+            found, wanted = f"{state.layout!r} version {state.version}", f"{layout!r} version {version}"
+            raise StoreError(f"the saved state has layout {found}, but {wanted} is needed: rebuild it from the log")
         return state
