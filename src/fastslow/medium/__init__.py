@@ -1,0 +1,1 @@
+"""The medium tier: memories written per episode."""

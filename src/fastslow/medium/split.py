@@ -1,0 +1,115 @@
+"""Split a document into episodes along its own structure: headings, paragraphs, list items, tables, sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(`*])")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One episode's worth of a document: ``heading`` is the path of headings above it (may be empty)."""
+
+    heading: str
+    text: str
+
+    @property
+    def written(self) -> str:
+        """What the core reads: the text, behind its heading where it has one."""
+        return f"{self.heading}: {self.text}" if self.heading else self.text
+
+
+def split(text: str, tokens: Callable[[str], int], limit: int = 96) -> list[Piece]:
+    """Pieces of at most about ``limit`` tokens, in order. A paragraph is cut only where it is longer than that, and
+    then between sentences; a sentence that is longer still is cut between words."""
+    pieces = []
+    for heading, block in _blocks(text):
+        room = max(16, limit - (tokens(heading) if heading else 0))
+        for part in _fit(block, tokens, room):
+            pieces.append(Piece(heading, part))
+    return pieces
+
+
+def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(heading path, units) of every paragraph, list, table or code block. Units are what may be kept apart: sentences
+    of a paragraph, items of a list, rows of a table, lines of code."""
+    path: list[tuple[int, str]] = []
+    lines: list[str] = []
+    fenced = False
+
+    def flush() -> Iterator[tuple[str, list[str]]]:
+        if any(line.strip() for line in lines):
+            yield " > ".join(title for _, title in path[-2:]), _units(lines)
+        lines.clear()
+
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        match = None if fenced else HEADING.match(line)
+        if match:
+            yield from flush()
+            level = len(match[1])
+            path = [entry for entry in path if entry[0] < level] + [(level, match[2])]
+        elif not line.strip() and not fenced:
+            yield from flush()
+        else:
+            lines.append(line)
+    yield from flush()
+
+
+def _units(lines: list[str]) -> list[str]:
+    if lines[0].lstrip().startswith("```"):
+        return [line.rstrip() for line in lines if not line.lstrip().startswith("```")]
+    if lines[0].lstrip().startswith("|"):
+        rows = [" ".join(line.split()) for line in lines]
+        return [row for row in rows if set(row) - set("|-: ")]
+    items: list[str] = []
+    for line in lines:
+        if ITEM.match(line) or not items:
+            items.append(line.strip())
+        else:
+            items[-1] += " " + line.strip()
+    if len(items) > 1:
+        return items
+    return [s for s in SENTENCE_END.split(" ".join(items[0].split())) if s]
+
+
+def _fit(units: list[str], tokens: Callable[[str], int], limit: int) -> Iterator[str]:
+    """Neighbouring units joined while they fit; a unit that is too long alone is cut between words."""
+    current = ""
+    for unit in units:
+        for part in _cut(unit, tokens, limit):
+            joined = f"{current} {part}".strip() if current else part
+            if current and tokens(joined) > limit:
+                yield current
+                current = part
+            else:
+                current = joined
+    if current.strip():
+        yield current
+
+
+def _cut(unit: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
+    if tokens(unit) <= limit:
+        yield unit
+        return
+    words, current, size = unit.split(), [], 0
+    for word in words:
+        cost = tokens(" " + word)
+        if current and size + cost > limit:
+            yield " ".join(current)
+            current, size = [], 0
+        # A word with no spaces in it can still be longer than a page (base64, a long URL).
+        if cost > limit:
+            step = max(1, len(word) * limit // cost)
+            yield from (word[i : i + step] for i in range(0, len(word), step))
+            continue
+        current.append(word)
+        size += cost
+    if current:
+        yield " ".join(current)
