@@ -1,4 +1,5 @@
 import math
+import random
 import sqlite3
 import subprocess
 import sys
@@ -251,6 +252,30 @@ def test_a_file_cut_in_half_is_refused_or_reported(path: Path) -> None:
                 list(log.events())
     except StoreError as error:
         assert "fastslow doctor" in str(error)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bits_anywhere_are_reported_or_harmless(path: Path, seed: int) -> None:
+    with Log.open(path) as log:
+        for n in range(6):
+            log.append("learn", {"text": f"{n}é" * 700}, f"e{n}", time=0.0, record=bytes([n]) * 3000)
+        before = (list(log.events()), list(log.records()))
+    good = path.read_bytes()
+    rng = random.Random(seed)
+    reported = 0
+    for _ in range(60):
+        bad = bytearray(good)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        path.write_bytes(bad)
+        try:
+            with Log.open(path) as log:
+                problems = log.verify()
+                if not problems:
+                    assert (list(log.events()), list(log.records())) == before
+        except StoreError as error:
+            problems = [str(error)]
+        reported += bool(problems)
+    assert reported > 15
 
 
 # ---- erasing ----

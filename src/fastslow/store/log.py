@@ -291,12 +291,9 @@ class Log:
         """Everything that is wrong with the log, in words; empty where it is sound."""
         try:
             answers = [str(answer) for (answer,) in self._rows("PRAGMA integrity_check")]
-            problems = [f"the SQLite file is damaged: {answer}" for answer in answers if answer != "ok"]
-            return (
-                problems
-                + self._chain_problems()
-                + [f"the record of episode {episode} does not match its checksum" for episode in self._bad_records()]
-            )
+            damage = [f"the SQLite file is damaged: {answer}" for answer in answers if answer != "ok"]
+            bad_records = [f"the record of episode {name} does not match its checksum" for name in self._bad_records()]
+            return damage + self._chain_problems() + bad_records
         except StoreError as error:
             return [str(error)]
 
@@ -304,7 +301,10 @@ class Log:
         problems = []
         previous = FIRST_HASH
         for (seq,) in self._rows("SELECT seq FROM events ORDER BY seq"):
-            row = self._rows(f"SELECT {_EVENT_COLUMNS} FROM events WHERE seq = ?", (seq,))[0]
+            row = self._row_or_none(f"SELECT {_EVENT_COLUMNS} FROM events WHERE seq = ?", seq)
+            if row is None:
+                problems.append(f"event {seq} cannot be read: it was damaged")
+                continue
             if row[5] != previous:
                 problems.append(f"event {seq} does not follow the event before it: an event was removed or changed")
             if not _row_is_sound(row):
@@ -315,10 +315,18 @@ class Log:
     def _bad_records(self) -> list[str]:
         bad = []
         for (episode,) in self._rows("SELECT episode FROM records ORDER BY episode"):
-            data, checksum = self._rows("SELECT data, sha256 FROM records WHERE episode = ?", (episode,))[0]
-            if not _sound(data, checksum):
+            row = self._row_or_none("SELECT data, sha256 FROM records WHERE episode = ?", episode)
+            if row is None or not _sound(*row):
                 bad.append(episode)
         return bad
+
+    def _row_or_none(self, sql: str, key: int | str) -> tuple[Any, ...] | None:
+        """A row that is known to exist; None where damage keeps it from being read."""
+        try:
+            rows = self._rows(sql, (key,))
+        except StoreError:
+            return None
+        return rows[0] if rows else None
 
     # ---- rows ----
 
@@ -472,8 +480,6 @@ def _translated(path: Path, connection: apsw.Connection | None = None) -> Iterat
         ) from error
     except apsw.FullError as error:
         raise StoreError(f"cannot write {path}: {io.DISK_FULL}") from error
-    except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError) as error:
-        raise StoreError(f"{path} is damaged or is not a log ({error}): run `fastslow doctor`") from error
     except apsw.ConnectionClosedError as error:
         raise StoreError(f"the log {path} is closed: open the home again") from error
     except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, OSError) as error:
@@ -485,3 +491,5 @@ def _translated(path: Path, connection: apsw.Connection | None = None) -> Iterat
             f"the disk gave an error under {path} ({error}): check the disk and its permissions, then open the home "
             "again; what was acknowledged is kept"
         ) from error
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is damaged or is not a log ({error}): run `fastslow doctor`") from error
