@@ -85,6 +85,14 @@ def test_a_lost_home_json_never_lets_another_core_in(folder: Path) -> None:
         Home.open(folder)
 
 
+def test_a_lost_log_is_never_replaced_by_an_empty_one(folder: Path) -> None:
+    Home.open(folder).close()
+    (folder / "log.sqlite").unlink()
+    with pytest.raises(StoreError, match="has lost its log"):
+        Home.open(folder)
+    assert not (folder / "log.sqlite").exists()
+
+
 def test_a_newer_format_is_refused(folder: Path) -> None:
     Home.open(folder).close()
     (folder / "home.json").write_text(json.dumps({"format": 2, "core": None}))

@@ -98,6 +98,9 @@ def _check_folder(folder: Path, create: bool) -> None:
         raise InputError(f"{folder} is a file: give the folder of a home")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if _ABOUT in names:
+        # the log is made before the folder of snapshots, so it was there once; an empty one must not replace it
+        if _SNAPSHOTS in names and _LOG not in names:
+            raise StoreError(f"{folder} has lost its log, {_LOG}: restore it from a backup, or use another home")
         return
     # home.json is written before the log, so a log without it is damage and not a creation that was cut off
     if _LOG in names:
