@@ -1,0 +1,1 @@
+"""The fast tier: memories written per token or chunk, which leave by decay."""
