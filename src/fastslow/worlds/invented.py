@@ -1,7 +1,8 @@
 """An invented world: a seeded stream of short facts about people, firms, places and products, with probes.
 
 The same generator trains a reader and judges a memory. The splits share no name, no wording and no plain value; about
-40 % of the relations of `tune` and `test` never occur in `train`. Run `python -m fastslow.worlds.invented` for a sample.
+40 % of the relations of `tune` and `test` never occur in `train`. For a sample:
+`python -m fastslow.worlds.invented --seed 1 --facts 10 --split test`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 KINDS = ("firm", "person", "product", "place")
 ENTITY = {"person": "person", "firm": "firm", "place": "city", "product": "product"}  # kind -> its value kind
 SUBJECT_OF = {value_kind: kind for kind, value_kind in ENTITY.items()}
+WH = {"person": "who", "firm": "which firm", "city": "which city"}
 POOL = 30  # values drawn per world for a numeric relation: few enough to collide
 ENTITY_POOL = 40
 
@@ -101,7 +103,7 @@ def say(frame: str, name: str, split: Split, subject: str, value: str = "", old:
         n=spec.wordings[split].noun,
         V=spec.phrase.format(v=value, av=_with_article(value)),
         O=spec.phrase.format(v=old, av=_with_article(old)),
-        wh="who" if spec.value_kind == "person" else "what",
+        wh=WH.get(spec.value_kind, "what"),
     )
     return text[:1].upper() + text[1:]
 
@@ -268,7 +270,7 @@ class World:
         return probes
 
     def paragraphs(self) -> list[Paragraph]:
-        """Prose of 3 to 6 sentences on one or two subjects, 3 to 5 final facts each; every fact occurs at most once."""
+        """Prose of 3 to 6 sentences: 3 to 5 final facts on one or two subjects, every fact at most once."""
         rng = Random(f"{self.seed}-{self.split}-paragraphs")
         groups: dict[str, list[Fact]] = defaultdict(list)
         for fact in self.final.values():
@@ -276,13 +278,13 @@ class World:
         paragraphs: list[Paragraph] = []
         held: list[list[Fact]] = []
         for facts in groups.values():
-            held.append(facts[:5])
+            held.append(facts[: 5 - sum(map(len, held))])
             size = sum(map(len, held))
-            if size > 5 and len(held) == 2:
-                held, size = ([held[0][:2], held[1][:3]], 5) if rng.random() < 0.5 else ([held[1]], len(held[1]))
-            if size >= 3:
+            if size >= 3 and (len(held) == 2 or size == 5 or rng.random() < 0.7):
                 paragraphs.append(self._paragraph(held, rng))
                 held = []
+            elif len(held) == 2:
+                held = held[1:]
         return paragraphs
 
     def _paragraph(self, groups: Sequence[list[Fact]], rng: Random) -> Paragraph:
@@ -295,7 +297,7 @@ class World:
                 alone = len({f[0].kind for f in groups}) == len(groups)
                 short = place > 0 and alone and rng.random() < 0.5
                 subject = SHORT_NAME.get(fact.kind, fact.subject.split()[-1]) if short else fact.subject
-                options = self.relations[fact.relation].wordings[self.split].teach + TEACH[self.split]
+                options = self.relations[fact.relation].wordings[self.split].teach * 2 + TEACH[self.split]
                 frame = rng.choice([option for option in options if option not in frames])
                 frames.append(frame)
                 sentences.append(say(frame, fact.relation, self.split, subject, fact.value))
@@ -360,13 +362,14 @@ class _Builder:
         rng, total = self.rng, len(facts)
         timed: list[tuple[float, Event]] = []
         frames: dict[str, str] = {}
-        for time, fact in enumerate(facts):
+        for index, fact in enumerate(facts):
             frames[fact.id] = rng.choice(self._teach(fact))
-            timed.append((time, self._event("teach", fact, frames[fact.id])))
+            timed.append((index, self._event("teach", fact, frames[fact.id])))
         counts = [round(total * share) for share in (updates, restates, retracts)]
         order = rng.sample(range(total), min(total, sum(counts)))
-        kinds: list[EventKind] = ["update"] * counts[0] + ["restate"] * counts[1] + ["retract"] * counts[2]
-        for index, kind in zip(order, kinds, strict=False):
+        names: tuple[EventKind, ...] = ("update", "restate", "retract")
+        kinds = [name for name, number in zip(names, counts, strict=True) for _ in range(number)]
+        for index, kind in zip(order, kinds, strict=False):  # rounding can give one kind more than there are facts
             fact = facts[index]
             time = rng.uniform(max(index, total / 2), total)
             if kind == "restate":
@@ -379,7 +382,8 @@ class _Builder:
         return [event for _, event in sorted(timed, key=lambda pair: pair[0])]
 
     def _teach(self, fact: Fact) -> tuple[str, ...]:
-        return self.specs[fact.relation].wordings[self.split].teach + TEACH[self.split]
+        # Twice the relation's own wordings, so that the stream does not read like a form.
+        return self.specs[fact.relation].wordings[self.split].teach * 2 + TEACH[self.split]
 
     def _update(self, fact: Fact) -> Event:
         spec = self.specs[fact.relation]

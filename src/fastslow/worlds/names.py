@@ -16,7 +16,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 ONSETS: dict[Split, tuple[str, ...]] = {
     "train": ("b", "d", "g", "l", "br", "gr", "pr", "st", "sk"),
     "tune": ("h", "n", "p", "s", "kr", "tr", "bl", "fl", "sn"),
-    "test": ("m", "r", "t", "v", "k", "dr", "vl", "y", "z"),
+    "test": ("m", "r", "t", "v", "k", "dr", "vl", "w", "z"),
 }
 CODAS: dict[Split, tuple[str, ...]] = {
     "train": ("n", "rd", "sk", "lm", "s", "th"),
@@ -95,7 +95,9 @@ class Namer:
 
     def _word(self) -> str:
         rng, onsets, codas = self._rng, ONSETS[self._split], CODAS[self._split]
-        syllables = [rng.choice(onsets) + rng.choice(VOWELS) for _ in range(rng.choice((2, 2, 2, 3)))]
+        light = [onset for onset in onsets if len(onset) == 1]  # clusters only at the front, so that it can be said
+        syllables = [rng.choice(onsets) + rng.choice(VOWELS)]
+        syllables += [rng.choice(light) + rng.choice(VOWELS) for _ in range(rng.choice((1, 1, 1, 2)))]
         return ("".join(syllables) + rng.choice((*codas, ""))).capitalize()
 
     def name(self, kind: str) -> str:

@@ -45,7 +45,7 @@ def w(noun: str, teach: str, direct: str, paraphrase: str, reverse: str) -> Word
 TEACH: dict[Split, tuple[str, ...]] = {
     "train": ("The {n} of {s} is {V}.", "As for {s}, the {n} is {V}.", "{V} is the {n} of {s}."),
     "tune": ("Records give {V} as the {n} of {s}.", "For {s}, the {n} is listed as {V}."),
-    "test": ("According to the register, the {n} of {s} is {V}.", "It is {V} that is entered as the {n} of {s}."),
+    "test": ("According to the register, the {n} of {s} is {V}.", "The register names {V} as the {n} of {s}."),
 }
 DIRECT: dict[Split, tuple[str, ...]] = {
     "train": ("{wh} is the {n} of {s}?", "Tell me the {n} of {s}."),
@@ -55,7 +55,10 @@ DIRECT: dict[Split, tuple[str, ...]] = {
 PARAPHRASE: dict[Split, tuple[str, ...]] = {
     "train": ("Thinking of {s}: {wh} would be the {n}?", "I forgot the {n} of {s}. Could you remind me?"),
     "tune": ("A question about {s}. Which {n} do you have on file?", "Do you recall the {n} of {s}?"),
-    "test": ("Someone asked me about {s} and wants the {n}. What should I answer?", "Regarding {s}, name the {n}."),
+    "test": (
+        "Someone asked me about {s} and wants to know the {n}. What should I answer?",
+        "Regarding {s}, name the {n}.",
+    ),
 }
 CHANGE: dict[Split, tuple[str, ...]] = {
     "train": (
@@ -83,7 +86,7 @@ CORRECTION: dict[Split, tuple[str, ...]] = {
 }
 RETRACT: dict[Split, tuple[str, ...]] = {
     "train": (
-        "It was a mistake that the {n} of {s} is {O}. Nobody knows the true one.",
+        "It was wrongly reported that the {n} of {s} is {O}. Nobody knows the true one.",
         "Forget that the {n} of {s} is {O}; this was made up.",
     ),
     "tune": ("The claim that {O} is the {n} of {s} is withdrawn. The matter is open.",),
@@ -407,12 +410,12 @@ _PRODUCT: dict[str, Relation] = {
                   "From which material is {s} crafted?",
                   "What substance goes into {s}? | Out of what is {s} fashioned?",
                   "What is crafted from {v}? | Which article is fashioned from {v}?"),
-    }),
+    }, fixed=True),
     "weight": Relation("product", "number", {
         "train": w("weight", "{s} weighs {v} grams. | On the scales {s} shows {v} grams.",
                    "How many grams does {s} weigh?", "How heavy is {s}? | What do the scales say for {s}?",
                    "What weighs {v} grams? | Which article has a weight of {v} grams?"),
-    }, phrase="{v} grams", span=(150, 990, 10)),
+    }, phrase="{v} grams", span=(150, 990, 10), fixed=True),
     "finish": Relation("product", "colour", {
         "train": w("colour", "{s} comes in {v}. | {s} is painted {v}.",
                    "Which colour does {s} come in?", "How is {s} painted? | What does {s} look like in the shop?",
@@ -448,7 +451,7 @@ _PRODUCT: dict[str, Relation] = {
         "test": w("height", "{s} is {v} centimetres tall. | {s} stands {v} centimetres high.",
                   "How many centimetres tall is {s}?", "How high does {s} stand? | What would a ruler show beside {s}?",
                   "What is {v} centimetres tall? | Which article stands {v} centimetres high?"),
-    }, phrase="{v} centimetres", span=(11, 190, 1)),
+    }, phrase="{v} centimetres", span=(11, 190, 1), fixed=True),
 }
 
 RELATIONS: dict[str, Relation] = {**_PERSON, **_FIRM, **_PLACE, **_PRODUCT}
