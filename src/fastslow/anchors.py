@@ -68,7 +68,7 @@ soil is so fertile that people have farmed there for thousands of years in spite
 Old Tomas had kept bees since he was a boy. He never wore gloves. "They know when you are afraid," he used to say, "and
 they know when you are in a hurry. Move as if you had the whole afternoon, and they will let you be."
 ---
-To change a bicycle tyre, take off the wheel, let out the air and lift one side of the tyre over the rim with two levers.
+To change a bicycle tyre, take off the wheel, let out the air and lift one side of the tyre over the rim with levers.
 Pull out the tube, look for the hole under water, roughen the spot, put on glue, wait, and press the patch on.
 ---
 The Roman army was organised in legions of about five thousand men. Each legion had ten cohorts, and each cohort six
@@ -112,7 +112,7 @@ int main(void) {
     return 0;
 }
 ---
-My grandmother wrote her recipes on the backs of envelopes. Half of them have no quantities. "Flour as much as it takes",
+My grandmother wrote her recipes on the backs of envelopes. Half have no quantities. "Flour as much as it takes",
 she would say, and her hands knew how much that was. Mine are still learning.
 ---
 Earthquakes happen where plates of the earth's crust slide past each other. Tension builds up over decades and is

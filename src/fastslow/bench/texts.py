@@ -96,7 +96,7 @@ stairs every four hours to wind it again. Fog meant that the horn had to be soun
 The theorem says that every whole number greater than one can be written as a product of primes in exactly one way, if
 the order of the factors is ignored. It was known to Euclid and proved with full rigour by Gauss.
 ---
-Volunteers cleaned eleven tonnes of plastic from the beach last weekend. Most of it was fishing gear. The organisers want
+Volunteers cleaned eleven tonnes of plastic from the beach last weekend. Most was fishing gear. The organisers want
 to repeat the action every spring and have asked the harbour to put up a container for old nets.
 ---
 {"order": 1182, "customer": "N. Haddad", "items": [{"sku": "LMP-02", "count": 1}, {"sku": "BLB-60", "count": 4}],

@@ -61,7 +61,8 @@ class Expert:
 
     def state(self) -> State:
         """The expert as a State of layout "slow/expert"; :meth:`from_state` gives the same expert, bit for bit."""
-        tensors = {f"{key}.{which}": t for key, pair in self.delta.factors.items() for which, t in zip("AB", pair)}
+        tensors = {f"{key}.A": a for key, (a, _) in self.delta.factors.items()}
+        tensors |= {f"{key}.B": b for key, (_, b) in self.delta.factors.items()}
         about = {
             "name": self.delta.name,
             "order": list(self.delta.factors),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from fastslow.lessons import Lesson
 from fastslow.state import State
 
 LAYOUT, VERSION = "slow/training", 1
+CHUNK = 128  # learned tokens whose logits are in memory at once
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def _material(core: Core, prefix: tuple[int, ...], pieces: list[Piece], row_toke
             segments, position = _segments(batch)
             length = segments.shape[1]
             padded = torch.tensor([[*r, *[core.sink_id] * (length - len(r))] for r in ids])
-            hidden = core.bottom(input_ids=padded, attention_mask=_mask(core, segments), position_ids=position)
+            hidden = core.bottom(
+                input_ids=padded, attention_mask=_mask(core, segments, position), position_ids=position
+            )
             for row, states in zip(batch, hidden.last_hidden_state, strict=True):
                 at = len(prefix)
                 for i in row.members:
@@ -195,11 +199,17 @@ def _segments(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     return segment, torch.tensor([p + [0] * (length - len(p)) for p in positions])
 
 
-def _mask(core: Core, segments: Tensor) -> Tensor | dict[str, Tensor] | None:
+def _mask(core: Core, segments: Tensor, position: Tensor) -> Tensor | dict[str, Tensor] | None:
     # Whole rows of one piece take the plain causal path, which is faster than a mask of the same meaning.
     if bool((segments == 1).all()):
         return None
-    return masks(core, segments, segments.shape[1])
+    found = masks(core, segments, segments.shape[1])
+    if isinstance(found, dict) and core.top.config.sliding_window is not None:
+        # Pages stay in sight of a sliding window; lessons are live text, so for them it slides.
+        far = position[:, :, None] - position[:, None, :] >= core.top.config.sliding_window
+        sliding = found["sliding_attention"]
+        found["sliding_attention"] = sliding.masked_fill(far[:, None], torch.finfo(sliding.dtype).min)
+    return found
 
 
 def predictions(core: Core, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
@@ -214,9 +224,13 @@ def predictions(core: Core, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         parts = torch.cat([row.material.prefix, *(row.material.states[i] for i in row.members)])
         hidden.append(torch.nn.functional.pad(parts, (0, 0, 0, length - len(parts))))
     output = core.upper(
-        inputs_embeds=torch.stack(hidden), attention_mask=_mask(core, segments), position_ids=position, use_cache=False
+        inputs_embeds=torch.stack(hidden),
+        attention_mask=_mask(core, segments, position),
+        position_ids=position,
+        use_cache=False,
     ).last_hidden_state
-    where, targets = [], []
+    where: list[int] = []
+    targets: list[int] = []
     for n, row in enumerate(rows):
         at = n * length + len(row.material.prefix)
         for i in row.members:
@@ -227,10 +241,40 @@ def predictions(core: Core, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     return output.flatten(0, 1)[torch.tensor(where)], torch.tensor(targets)
 
 
+class _InChunks(torch.autograd.Function):
+    """The mean of ``losses(states[i:j], i, j)`` over all rows of states, a chunk at a time.
+
+    The logits of a large vocabulary are hundreds of megabytes; in chunks they stay in reused memory, and the gradient
+    of each is taken at once. Only ``states`` gets a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, losses: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+        total, gradients = torch.zeros(()), []
+        for i in range(0, len(states), CHUNK):
+            part = states[i : i + CHUNK].detach().requires_grad_(ctx.needs_input_grad[0])
+            with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+                loss = losses(part, i, i + CHUNK)
+            if ctx.needs_input_grad[0]:
+                gradients.append(torch.autograd.grad(loss, part)[0])
+            total += loss.detach()
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients).div_(len(states)))
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * grad[0].to(ctx.saved_tensors[0].dtype), None
+
+
 def loss_of(core: Core, rows: Sequence[Row]) -> Tensor:
     """Mean cross-entropy (nats per learned token) of the rows."""
     states, targets = predictions(core, rows)
-    return torch.nn.functional.cross_entropy(core.head(states), targets)
+
+    def losses(part: Tensor, i: int, j: int) -> Tensor:
+        return torch.nn.functional.cross_entropy(core.head(part), targets[i:j], reduction="sum")
+
+    return cast(Tensor, _InChunks.apply(states, losses))
 
 
 # ---------------------------------------------------------------------------------------------------------- anchors
@@ -254,10 +298,15 @@ def make_anchors(core: Core, material: Material) -> list[Anchor]:
 def anchor_kl(core: Core, anchors: Sequence[Anchor]) -> Tensor:
     """Mean KL (nats per token) from the bare core's next-token distribution to the one with the live deltas."""
     states, _ = predictions(core, [a.row for a in anchors])
-    with torch.no_grad():
-        bare = torch.log_softmax(core.head(torch.cat([a.bare for a in anchors])), -1)
-    live = torch.log_softmax(core.head(states), -1)
-    return torch.nn.functional.kl_div(live, bare, log_target=True, reduction="batchmean")
+    before = torch.cat([a.bare for a in anchors])
+
+    def divergences(part: Tensor, i: int, j: int) -> Tensor:
+        with torch.no_grad():
+            bare = torch.log_softmax(core.head(before[i:j]), -1)
+        live = torch.log_softmax(core.head(part), -1)
+        return torch.nn.functional.kl_div(live, bare, log_target=True, reduction="sum")
+
+    return cast(Tensor, _InChunks.apply(states, divergences))
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -321,7 +370,7 @@ class Training:
         gradients = torch.autograd.grad(loss, parameters)
         norm = torch.stack([g.norm() for g in gradients]).norm()
         if not bool(torch.isfinite(norm) & torch.isfinite(loss.detach())):
-            raise TrainingDiverged(f"step {self.step} gave a loss of {float(loss)}: lower the learning rate")
+            raise TrainingDiverged(f"step {self.step} gave a loss of {float(loss.detach())}: lower the learning rate")
         self.step += 1
         scale = min(1.0, clip / (float(norm) + 1e-12))
         with torch.no_grad():
@@ -331,6 +380,19 @@ class Training:
                 v.mul_(0.99).addcmul_(g, g, value=0.01)
                 size = (v / (1 - 0.99**self.step)).sqrt_().add_(1e-8)
                 p.addcdiv_(m, size, value=-lr / (1 - 0.9**self.step))
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a long sleep talks to its caller; none of it changes the result.
+
+    ``progress`` gets (stage, steps done, steps in all, loss); ``save`` a state that resumes from here, every
+    ``save_every`` steps; where ``stop`` says True between two steps, the sleep is left and can be resumed.
+    """
+
+    progress: Callable[[str, int, int, float], None] | None = None
+    save: Callable[[State], None] | None = None
+    stop: Callable[[], bool] | None = None
 
 
 def epoch_batches(materials: Sequence[Material], config: TrainingConfig, seed: int, epoch: int) -> list[list[Row]]:
@@ -363,18 +425,18 @@ def train(
     *,
     seed: int,
     from_step: int = 0,
-    progress: Callable[[int, int, float], None] | None = None,
-    save: Callable[[State], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    stage: str = "training",
+    hooks: Hooks | None = None,
 ) -> bool:
     """Run ``config.epochs`` epochs on ``training``, in place; steps below ``training.step`` are skipped as done.
 
     ``core`` is the one the materials were made with. ``from_step`` is the step at which this run of epochs began.
-    ``progress`` gets (steps done, steps in all, loss). Returns False where ``stop`` cut it off between two steps.
+    Returns False where the hooks cut it off between two steps.
     """
+    hooks = hooks or Hooks()
     plan = [b for e in range(config.epochs) for b in epoch_batches(materials, config, seed_of(seed, from_step), e)]
     for step, batch in _left(plan, training.step - from_step):
-        if stop is not None and stop():
+        if hooks.stop is not None and hooks.stop():
             return False
         with core.using([training.delta], merge=False):
             loss = loss_of(core, batch)
@@ -382,10 +444,10 @@ def train(
             if anchors and config.anchor_weight and step % config.anchor_every == 0:
                 whole = loss + config.anchor_weight * anchor_kl(core, _anchors_of(anchors, config, seed, step))
             training.update(whole, schedule(config, step, len(plan)), config.clip)
-        if progress is not None:
-            progress(step + 1, len(plan), float(loss.detach()))
-        if save is not None and training.step % config.save_every == 0:
-            save(training.state())
+        if hooks.progress is not None:
+            hooks.progress(stage, step + 1, len(plan), float(loss.detach()))
+        if hooks.save is not None and training.step % config.save_every == 0:
+            hooks.save(training.state())
     return True
 
 
