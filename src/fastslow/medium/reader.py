@@ -33,7 +33,6 @@ class Reader:
     def to_bytes(self) -> bytes:
         """safetensors, in half precision."""
         tensors = {"router.query": self.router.query, "router.key": self.router.key}
-        tensors["router.salience"] = self.router.salience
         for name, (a, b) in self.delta.factors.items():
             tensors[f"reader.{name}.A"], tensors[f"reader.{name}.B"] = a, b
         half = {name: t.detach().half().contiguous() for name, t in tensors.items()}
@@ -52,8 +51,7 @@ class Reader:
             raise CoreError(f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}")
         names = sorted({n.removeprefix("reader.")[:-2] for n in tensors if n.startswith("reader.")})
         factors = {n: (tensors[f"reader.{n}.A"], tensors[f"reader.{n}.B"]) for n in names}
-        query, key, salience = (tensors[f"router.{part}"].float() for part in ("query", "key", "salience"))
-        router = RouterWeights(query, key, salience, float(about["threshold"]))
+        router = RouterWeights(tensors["router.query"].float(), tensors["router.key"].float(), float(about["threshold"]))
         return cls(Delta("reader", factors), router, about)
 
 
@@ -87,10 +85,3 @@ def new_adapter(core: Core, rank: int, seed: int) -> Delta:
 def frozen(delta: Delta) -> Delta:
     """What a reader will be after its round trip through half precision: train, then use exactly what is stored."""
     return Delta(delta.name, {n: (a.detach().half(), b.detach().half()) for n, (a, b) in delta.factors.items()})
-
-
-def with_seed(about: dict[str, str], core: Core) -> dict[str, str]:
-    """The card of a reader: what it was made for and how."""
-    return {**about, "weights": core.fingerprint["weights"], "split": core.fingerprint["split"], "core": core.name}
-
-

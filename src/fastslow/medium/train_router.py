@@ -8,26 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastslow.medium.router import KeyTable, RouterWeights
+from fastslow.medium.router import KeyTable, RouterWeights, Tokens
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingTask:
-    """One stream of records with questions about it; all states standardised at the cut, (T, width) each.
+    """One stream of records with questions about it.
 
     ``gold[i]`` is the record that question i asks for. A question with ``hops[i] >= 0`` needs that record too, which
     is found only through what the first one says (its states are then part of the query).
     """
 
-    records: list[Tensor]
-    questions: list[Tensor]
+    records: list[Tokens]
+    questions: list[Tokens]
     gold: list[int]
     hops: list[int]
 
 
 def train_router(
     tasks: Sequence[RoutingTask],
-    unrelated: Sequence[Tensor],
+    unrelated: Sequence[Tokens],
     *,
     width: int,
     size: int = 96,
@@ -41,9 +41,8 @@ def train_router(
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(size, width, generator=generator) / width**0.5
     query, key = start.clone().requires_grad_(), start.clone().requires_grad_()
-    salience = torch.zeros(width + 1).requires_grad_()
     log_scale, threshold = torch.tensor(3.0).requires_grad_(), torch.tensor(0.5).requires_grad_()
-    parameters = [query, key, salience, log_scale, threshold]
+    parameters = [query, key, log_scale, threshold]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
 
@@ -52,17 +51,17 @@ def train_router(
 
     for step in range(steps):
         task = tasks[pick(len(tasks), 1)[0]]
-        weights = RouterWeights(query, key, salience, 0.0)
+        weights = RouterWeights(query, key, 0.0)
         table = KeyTable.stack([weights.keys(r) for r in task.records])
         losses, related, strange = [], [], []
         for i in pick(len(task.questions), batch):
-            scores = table.scores(*weights.queries(task.questions[i]))
+            scores = weights.scores(task.questions[i], table)
             losses.append(-(scores * log_scale.exp()).log_softmax(0)[task.gold[i]])
             related.append(scores[task.gold[i]])
             if task.hops[i] >= 0:
                 losses.append(-_hop_scores(weights, table, task, i, log_scale).log_softmax(0)[task.hops[i]])
         for i in pick(len(unrelated), batch // 2):
-            strange.append(table.scores(*weights.queries(unrelated[i])).amax())
+            strange.append(weights.scores(unrelated[i], table).amax())
         gate = torch.nn.functional.softplus(20 * (threshold - torch.stack(related) + 0.05)).mean()
         gate = gate + torch.nn.functional.softplus(20 * (torch.stack(strange) - threshold + 0.05)).mean()
         loss = torch.stack(losses).mean() + gate
@@ -72,11 +71,10 @@ def train_router(
         schedule.step()
         if progress:
             progress(step, float(loss.detach()))
-    return RouterWeights(query.detach(), key.detach(), salience.detach(), float(threshold))
+    return RouterWeights(query.detach(), key.detach(), float(threshold.detach()))
 
 
 def _hop_scores(weights: RouterWeights, table: KeyTable, task: RoutingTask, i: int, log_scale: Tensor) -> Tensor:
     first = task.gold[i]
-    states = torch.cat([task.questions[i], task.records[first]])
-    scores = table.scores(*weights.queries(states)) * log_scale.exp()
+    scores = weights.scores(task.questions[i].onward(task.records[first]), table) * log_scale.exp()
     return scores.index_fill(0, torch.tensor([first]), float("-inf"))

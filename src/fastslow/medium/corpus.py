@@ -1,0 +1,109 @@
+"""What a reader is trained on: invented streams of the train split, encoded once at the cut.
+
+No name, wording, plain value or seed of it occurs in a world that judges (`fastslow.worlds.invented`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastslow.core import Core
+from fastslow.medium.pages import Standard
+from fastslow.medium.router import Tokens, word_codes
+from fastslow.worlds.invented import PROBE_KINDS, Probe, ProbeKind, World
+
+ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """A question with its answer (None: not known) and the records that hold it, the first hop first."""
+
+    probe: Probe
+    records: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One world as a learner would have it: records in the order of time, as tokens and as hidden states at the cut
+    (T, width), and questions."""
+
+    texts: list[str]
+    states: list[Tensor]
+    records: list[Tokens]
+    asks: list[Ask]
+    questions: list[Tokens]
+    prose: bool
+
+
+def streams(
+    core: Core,
+    standard: Standard,
+    seeds: Sequence[int],
+    facts: int,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> list[Stream]:
+    """One stream of one-liners for each seed, and one of paragraphs for each seed."""
+    built = []
+    for seed in seeds:
+        world = World.make(seed, facts=facts, split="train", updates=0.12, restates=0.0, retracts=0.06)
+        for prose, (texts, asks) in enumerate((_lines(world), _paragraphs(world))):
+            if progress:
+                progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
+            states = encode(core, texts)
+            questions = tokens(core, standard, [ask.probe.question for ask in asks])
+            records = [Tokens(standard.apply(h), *word_codes(core, t)) for h, t in zip(states, texts, strict=True)]
+            built.append(Stream(texts, states, records, asks, questions, bool(prose)))
+    return built
+
+
+def tokens(core: Core, standard: Standard, texts: Sequence[str]) -> list[Tokens]:
+    """What the router sees of each text."""
+    return [
+        Tokens(standard.apply(h), *word_codes(core, text)) for h, text in zip(encode(core, texts), texts, strict=True)
+    ]
+
+
+def _lines(world: World) -> tuple[list[str], list[Ask]]:
+    texts = [event.text for event in world.events]
+    last = {event.fact.id: i for i, event in enumerate(world.events)}
+    first: dict[str, list[int]] = {}
+    for i, event in enumerate(world.events):
+        first.setdefault(event.fact.id, []).append(i)
+    asks = []
+    for kind in ASKED:
+        for probe in world.probes(kind)[: len(texts)]:
+            # An updated or retracted fact needs both of its records in sight; the later one decides.
+            records = tuple(last[f] for f in probe.facts)
+            if kind in ("updated", "retracted"):
+                records = (last[probe.facts[0]], *[i for i in first[probe.facts[0]] if i != last[probe.facts[0]]])
+            asks.append(Ask(probe, records))
+    return texts, asks
+
+
+def _paragraphs(world: World) -> tuple[list[str], list[Ask]]:
+    paragraphs = world.paragraphs()
+    asks = [Ask(probe, (i,)) for i, paragraph in enumerate(paragraphs) for probe in paragraph.probes]
+    return [p.text for p in paragraphs], asks
+
+
+@torch.no_grad()
+def encode(core: Core, texts: Sequence[str], batch: int = 32) -> list[Tensor]:
+    """Hidden states at the cut of many short texts, [(T_i, width)], each behind a sink that is dropped again."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    out: list[Tensor] = [torch.empty(0)] * len(texts)
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        ids = [[core.sink_id, *core.encode(texts[i])] for i in part]
+        longest = max(map(len, ids))
+        # Padded on the right, so that causality alone keeps the padding out of sight.
+        padded = torch.tensor([row + [core.sink_id] * (longest - len(row)) for row in ids])
+        states = core.bottom(input_ids=padded).last_hidden_state
+        for i, row, h in zip(part, ids, states, strict=True):
+            out[i] = h[1 : len(row)].clone()
+    return out
