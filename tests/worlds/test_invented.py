@@ -8,13 +8,24 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from itertools import combinations
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, World, relations_of
-from fastslow.worlds.names import _PLAIN, FIRM_WORDS, ONSETS, PRODUCT_WORDS, SPLITS, VOWELS, Split, plain_values
+from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World, relations_of
+from fastslow.worlds.names import (
+    _PLAIN,
+    FIRM_WORDS,
+    ONSETS,
+    PRODUCT_WORDS,
+    SPLITS,
+    VOWELS,
+    Namer,
+    Split,
+    plain_values,
+)
 from fastslow.worlds.scoring import contains, is_correct, is_false_memory
 from fastslow.worlds.templates import (
     CHANGE,
@@ -98,6 +109,8 @@ def test_names_are_unique_and_no_name_hides_in_another(split: Split) -> None:
     assert len({name for _, name in kinds}) == len(kinds)
     names = sorted(names_in(world))
     assert not [(a, b) for a in names for b in names if a != b and contains(b, a)]
+    namer = Namer(Random(6), split)
+    assert len({namer.name("city") for _ in range(2000)}) == 2000
 
 
 def test_splits_share_no_name_word_over_several_seeds() -> None:
@@ -173,6 +186,8 @@ def test_updates_use_new_values_and_come_after_the_teaching() -> None:
         if event.kind == "update":
             assert event.fact.value not in (event.old, event.fact.subject)
         state[event.fact.id] = event.fact.value
+    texts = {e.fact.id: e.text for e in world.events if e.kind == "teach"}
+    assert all(e.text != texts[e.fact.id] for e in world.events if e.kind == "restate")
     for probe in world.probes("updated"):
         (fact_id,) = probe.facts
         old = world.old_value(fact_id)
@@ -197,6 +212,20 @@ def test_two_hop_hides_the_middle_and_reverse_is_unambiguous() -> None:
     for probe in world.probes("reverse"):
         fact = world.final[probe.facts[0]]
         assert subjects[fact.kind, fact.relation, fact.value] == {probe.answer}
+
+
+def test_unknown_things_are_really_unknown() -> None:
+    world = World.make(12, 200, "test")
+    kinds: tuple[ProbeKind, ...] = ("direct", "paraphrase", "updated", "retracted")
+    answerable = {probe.question for kind in kinds for probe in world.probes(kind, per_fact=99)}
+    taught, strangers = {fact.subject for fact in world.facts}, {name for _, name in world.strangers}
+    assert not (taught | world.taught_values("city") | world.taught_values("person")) & strangers
+    for probe in world.probes("neighbour"):
+        assert probe.question not in answerable
+        assert any(contains(probe.question, name) for name in taught)
+    for probe in world.probes("never_taught"):
+        assert any(contains(probe.question, name) for name in strangers)
+        assert not any(contains(probe.question, name) for name in taught)
 
 
 def test_more_wordings_per_fact_on_request() -> None:
