@@ -86,8 +86,15 @@ def memory_logits(core: Core, row: Row, deltas: Sequence[Delta] = ()) -> Tensor:
 
 
 @torch.no_grad()
-def generate(core: Core, rows: Sequence[Row], deltas: Sequence[Delta] = (), *, max_tokens: int = 48) -> list[list[int]]:
-    """Greedy continuations of each row: token ids without the stop token.
+def generate(
+    core: Core,
+    rows: Sequence[Row],
+    deltas: Sequence[Delta] = (),
+    *,
+    max_tokens: int = 48,
+    sample: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Continuations of each row, token ids without the stop token: greedy, or sampled where a generator is given.
 
     When no row has a page and no delta is on, the bare core itself runs.
     """
@@ -100,7 +107,7 @@ def generate(core: Core, rows: Sequence[Row], deltas: Sequence[Delta] = (), *, m
     with core.using(deltas):
         logits = stepper.prefill(keep=1)[:, -1]
         for n in range(max_tokens):
-            tokens = logits.argmax(-1)
+            tokens = logits.argmax(-1) if sample is None else _draw(logits, sample)
             for i in sorted(running):
                 token = int(tokens[i])
                 if token in core.stop_ids:
@@ -111,6 +118,10 @@ def generate(core: Core, rows: Sequence[Row], deltas: Sequence[Delta] = (), *, m
                 break
             logits = stepper.step(tokens[:, None])[:, -1]
     return answers
+
+
+def _draw(logits: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.multinomial(logits.float().softmax(-1), 1, generator=generator)[:, 0]
 
 
 def left_pad(prompts: Sequence[list[int]], filler: int) -> tuple[Tensor, Tensor]:

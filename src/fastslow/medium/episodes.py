@@ -7,15 +7,14 @@ the others, and taking one out leaves exactly what there would be without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from fastslow.core import Core
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.router import KeyTable, RouterWeights
+from fastslow.medium.router import WORD, Key, KeyTable, RouterWeights, Tokens, stem, word_codes
 from fastslow.state import State
 
 DAY = 86_400.0
@@ -26,30 +25,35 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best; ``hops`` more are reached
-    through what those say. ``budget`` bounds the tokens in sight. ``half_life`` (seconds) is that of a record used
-    once; every further use doubles it (spacing effect). ``fade`` lists (strength below which, bits kept).
+    through what the first ``starts`` of those say. ``budget`` bounds the tokens in sight. ``half_life`` (seconds) is
+    that of a record used once; every further use doubles it (spacing effect). ``fade`` lists (strength below which,
+    bits kept); the page of a record that sleeps is dropped below ``drop``.
     """
 
     bits: int = 8
-    direct: int = 3
-    margin: float = 0.12
-    hops: int = 2
-    budget: int = 360
+    direct: int = 8
+    margin: float = 0.25
+    hops: int = 3
+    starts: int = 3
+    budget: int = 400
     half_life: float = 30 * DAY
     fade: tuple[tuple[float, int], ...] = ((0.25, 4),)
+    drop: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One episode in the medium tier: its page, its match vectors (T, m), when it was told and used."""
+    """One episode in the medium tier: its page (None once it was dropped), what it answers to, when it was told and
+    used, and whether a sleep has moved it to the slow tier."""
 
     episode: str
-    page: State
-    keys: Tensor
+    page: State | None
+    tokens: Tokens
+    key: Key
     told: int
     last_use: float
     uses: int = 1
-    awake: bool = True
+    asleep: bool = False
 
     def strength(self, now: float, half_life: float) -> float:
         """1 right after a use, halved after every half-life without one; each use doubles the half-life."""
@@ -79,19 +83,18 @@ class Episodes:
 
     # ------------------------------------------------------------------ writing
 
-    def write(self, text: str, bits: int | None = None) -> State:
+    def write(self, text: str) -> State:
         """The page of a text: one pass of the bottom half, and rounding."""
-        return compress(self.core.hidden(text), self.standard, bits or self.config.bits)
+        words, rarity = word_codes(self.core, text)
+        return compress(self.core.hidden(text), self.standard, self.config.bits, words=words, rarity=rarity)
 
-    def put(self, record: Record) -> None:
-        self.records[record.episode] = record
-        self._table = None
-
-    def record(self, episode: str, page: State, told: int, time: float) -> Record:
-        keys = self.weights.keys(self.standard.apply(self.states(page)))
-        return Record(episode, page, keys, told, time)
+    def add(self, episode: str, page: State, told: int, time: float) -> None:
+        """Take a page in, as told at ``told`` (a number that only grows) and at ``time`` (seconds)."""
+        tokens = self._tokens(page)
+        self._put(Record(episode, page, tokens, self.weights.keys(tokens), told, time))
 
     def remove(self, episode: str) -> None:
+        """As if it had never been there."""
         del self.records[episode]
         self._table = None
 
@@ -101,22 +104,32 @@ class Episodes:
         told = old.told if told is None else told
         self.records[episode] = replace(old, uses=old.uses + 1, last_use=time, told=told)
 
-    def fade(self, now: float) -> list[str]:
-        """Compress further what has become weak; returns the episodes whose page changed."""
-        changed = []
+    def fade(self, now: float) -> None:
+        """Compress further what has become weak, and drop the pages of what is weak and asleep."""
         for record in list(self.records.values()):
             strength = record.strength(now, self.config.half_life)
             bits = min([b for below, b in self.config.fade if strength < below], default=16)
-            if bits < record.page.numbers["bits"]:
-                page = compress(self.states(record.page), self.standard, bits)
-                keys = self.weights.keys(self.standard.apply(self.states(page)))
-                self.put(replace(record, page=page, keys=keys))
-                changed.append(record.episode)
-        return changed
+            if record.page is None:
+                continue
+            if record.asleep and strength < self.config.drop:
+                self._put(replace(record, page=None))
+            elif bits < record.page.numbers["bits"]:
+                labels = {name: record.page.tensors[name] for name in ("words", "rarity")}
+                page = compress(self.states(record.page), self.standard, bits, **labels)
+                tokens = self._tokens(page)
+                self._put(replace(record, page=page, tokens=tokens, key=self.weights.keys(tokens)))
 
-    def set_awake(self, episode: str, awake: bool) -> None:
-        """A record that sleeps is not read any more: what it said has moved to the slow tier."""
-        self.put(replace(self.records[episode], awake=awake))
+    def fall_asleep(self, episode: str) -> None:
+        """A sleep has moved what the record says to the slow tier."""
+        self.records[episode] = replace(self.records[episode], asleep=True)
+
+    def _put(self, record: Record) -> None:
+        self.records[record.episode] = record
+        self._table = None
+
+    def _tokens(self, page: State) -> Tokens:
+        z = self.standard.apply(self.states(page))
+        return Tokens(z, page.tensors["words"].long(), page.tensors["rarity"].float())
 
     # ------------------------------------------------------------------ reading
 
@@ -124,90 +137,73 @@ class Episodes:
         """The hidden states (T, width) a page stands for."""
         return expand(page, self.standard, self.core.dtype)
 
-    def states_of(self, episodes: Sequence[str]) -> tuple[Tensor, ...]:
-        """The pages of these episodes as the top half reads them: the longest known first, the newest last."""
-        ordered = sorted(episodes, key=lambda e: self.records[e].told)
-        return tuple(self.states(self.records[e].page) for e in ordered)
+    def pages(self, episodes: Sequence[str]) -> tuple[Tensor, ...]:
+        """The pages of these episodes as the top half reads them: told first to told last, dropped ones left out."""
+        ordered = sorted((self.records[e] for e in episodes), key=lambda r: r.told)
+        return tuple(self.states(r.page) for r in ordered if r.page is not None)
 
-    def question(self, text: str) -> Tensor:
-        """The standardised states (Q, width) of a question, as the router compares them."""
-        return self.standard.apply(self.core.hidden(text))
+    def question(self, text: str) -> Tokens:
+        """A question as the router sees it."""
+        words, rarity = word_codes(self.core, text)
+        return Tokens(self.standard.apply(self.core.hidden(text)), words, rarity)
 
-    def select(self, question: Tensor, *, asleep: bool = False) -> list[Hit]:
-        """The records that a question reads, best first; none where no score reaches the router's threshold.
-
-        ``asleep`` looks among the consolidated records instead of the awake ones.
-        """
-        names, table = self._keys(awake=not asleep)
-        if not names:
+    def select(self, question: Tokens) -> list[Hit]:
+        """The records that a question reads, best first; none where no score reaches the router's threshold."""
+        names, table = self._keys()
+        if not names or not len(question.words):
             return []
-        scores = table.scores(*self.weights.queries(question))
+        scores = self.weights.scores(question, table)
         best = float(scores.max())
         if best < self.weights.threshold:
             return []
         floor = max(self.weights.threshold, best - self.config.margin)
         order = scores.argsort(descending=True, stable=True)[: self.config.direct].tolist()
         hits = [Hit(names[i], float(scores[i])) for i in order if float(scores[i]) >= floor]
-        hits += self._hops(question, hits, names, table)
-        return self._within_budget(hits)
+        return self._within_budget(hits + self._hops(question, hits, names, table))
 
-    def _hops(self, question: Tensor, hits: list[Hit], names: list[str], table: KeyTable) -> list[Hit]:
-        """Records that the question and the best record together point to, but the question alone does not."""
-        if not self.config.hops:
-            return []
-        first = hits[0]
-        states = self.standard.apply(self.states(self.records[first.episode].page))
-        scores = table.scores(*self.weights.queries(torch.cat([question, states])))
+    def _hops(self, question: Tokens, hits: list[Hit], names: list[str], table: KeyTable) -> list[Hit]:
+        """Records that the question and one of the best records together point to, but the question alone does not."""
+        found: dict[str, Hit] = {}
         taken = {hit.episode for hit in hits}
-        order = scores.argsort(descending=True, stable=True)[: self.config.hops + len(taken)].tolist()
-        new = [Hit(names[i], float(scores[i]), first.episode) for i in order if names[i] not in taken]
-        return [hit for hit in new if hit.score >= self.weights.threshold][: self.config.hops]
+        for first in hits[: self.config.starts]:
+            onward = question.onward(self.records[first.episode].tokens)
+            if not len(onward.words):
+                continue
+            scores = self.weights.scores(onward, table)
+            for i in scores.argsort(descending=True, stable=True)[: self.config.hops + len(taken)].tolist():
+                hit = Hit(names[i], float(scores[i]), first.episode)
+                if hit.episode not in taken and hit.score > found.get(hit.episode, hit).score - 1e-9:
+                    found[hit.episode] = hit
+        likely = sorted(found.values(), key=lambda hit: (-hit.score, hit.episode))
+        return [hit for hit in likely if hit.score >= self.weights.threshold][: self.config.hops]
 
     def _within_budget(self, hits: list[Hit]) -> list[Hit]:
-        kept, left = [], self.config.budget
+        kept: list[Hit] = []
+        left = self.config.budget
         for hit in hits:
-            size = self.records[hit.episode].page.numbers["tokens"]
+            size = len(self.records[hit.episode].tokens.words)
             if not kept or size <= left:
                 kept.append(hit)
                 left -= size
         return kept
 
-    def _keys(self, awake: bool) -> tuple[list[str], KeyTable]:
-        if not awake:
-            names = [r.episode for r in self.records.values() if not r.awake]
-            return names, KeyTable.stack([self.records[n].keys for n in names])
+    def _keys(self) -> tuple[list[str], KeyTable]:
         if self._table is None:
-            names = [r.episode for r in self.records.values() if r.awake]
-            self._table = (names, KeyTable.stack([self.records[n].keys for n in names]))
+            names = list(self.records)
+            self._table = (names, KeyTable.stack([self.records[n].key for n in names]))
         return self._table
-
-    # ------------------------------------------------------------------ restating
-
-    def restates(self, text: str, texts: Iterator[tuple[str, str]]) -> str | None:
-        """The episode among ``texts`` (id, text) that already says this: the same words apart from case, order,
-        punctuation and small words. Numbers and names must agree, or it is an update and no repetition."""
-        wanted = telling_words(text)
-        if not wanted:
-            return None
-        return next((episode for episode, known in texts if telling_words(known) == wanted), None)
 
 
 SMALL_WORDS = frozenset(
-    "a an the is are was were be been being of in on at to by for from with as and or it its this that has have had"
-    " does do did there which who whom whose".split()
+    re.findall(
+        r"\w+",
+        "a an the is are was were be been being of in on at to by for from with as and or it its this that has have had"
+        " does do did there which who whom whose",
+    )
 )
 
 
 def telling_words(text: str) -> frozenset[str]:
-    """The words of a text that carry what it says, roughly stemmed."""
-    words = re.findall(r"[^\W_]+", re.sub(r"(?<=\d),(?=\d)", "", text.lower()))
-    return frozenset(_stem(w) for w in words if w not in SMALL_WORDS)
-
-
-def _stem(word: str) -> str:
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
-
-
+    """The words that carry what a text says. A text with the telling words of an episode says it again; numbers and
+    names must agree, or it is an update and no repetition."""
+    return frozenset(stem(m[0]) for m in WORD.finditer(text)) - SMALL_WORDS

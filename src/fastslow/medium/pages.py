@@ -45,23 +45,23 @@ class Standard:
         return z * self.std + self.mean
 
 
-def compress(hidden: Tensor, standard: Standard, bits: int) -> State:
+def compress(hidden: Tensor, standard: Standard, bits: int, **labels: Tensor) -> State:
     """Store hidden states (T, width) with ``bits`` per number: 16 keeps them as bf16, fewer round to 2^bits - 1 even
-    levels, symmetric around zero, with one scale per token."""
+    levels, symmetric around zero, with one scale per token. ``labels`` are tensors to keep with it as they are."""
     if bits not in BITS:
         raise InputError(f"a page keeps {BITS} bits a number, not {bits}: choose one of these")
     if not torch.isfinite(hidden).all():
         raise InputError("the core's hidden states of this text are not finite: the episode was not written")
     numbers = {"bits": bits, "tokens": len(hidden), "width": hidden.shape[1]}
     if bits == 16:
-        return State(LAYOUT, VERSION, {"states": hidden.to(torch.bfloat16)}, numbers)
+        return State(LAYOUT, VERSION, {"states": hidden.to(torch.bfloat16), **labels}, numbers)
     z = standard.apply(hidden)
     top = 2 ** (bits - 1) - 1
     # 4- and 2-bit rounding clips at a quantile: one far number would otherwise flatten the other 575.
     reach = z.abs().amax(1) if bits == 8 else torch.quantile(z.abs(), 0.995 if bits == 4 else 0.9, dim=1)
     scale = (reach / top).clamp(min=1e-6).half()
     codes = (z / scale.float()[:, None]).round().clamp(-top, top).to(torch.int8)
-    return State(LAYOUT, VERSION, {"codes": _pack(codes, bits), "scale": scale}, numbers)
+    return State(LAYOUT, VERSION, {"codes": _pack(codes, bits), "scale": scale, **labels}, numbers)
 
 
 def expand(page: State, standard: Standard, dtype: torch.dtype) -> Tensor:

@@ -20,6 +20,7 @@ from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 
 FORMAT = "1"
+POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ class Reader:
             raise CoreError(f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}")
         names = sorted({n.removeprefix("reader.")[:-2] for n in tensors if n.startswith("reader.")})
         factors = {n: (tensors[f"reader.{n}.A"], tensors[f"reader.{n}.B"]) for n in names}
-        router = RouterWeights(tensors["router.query"].float(), tensors["router.key"].float(), float(about["threshold"]))
+        query, key = tensors["router.query"].float(), tensors["router.key"].float()
+        router = RouterWeights(query, key, float(about["threshold"]))
         return cls(Delta("reader", factors), router, about)
 
 

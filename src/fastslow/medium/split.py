@@ -98,8 +98,9 @@ def _cut(unit: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
     if tokens(unit) <= limit:
         yield unit
         return
-    words, current, size = unit.split(), [], 0
-    for word in words:
+    current: list[str] = []
+    size = 0
+    for word in unit.split():
         cost = tokens(" " + word)
         if current and size + cost > limit:
             yield " ".join(current)

@@ -16,12 +16,11 @@ from fastslow.lessons import Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.reader import Reader, frozen, new_adapter
+from fastslow.medium.reader import POSE, Reader, frozen, new_adapter
 from fastslow.medium.router import KeyTable, RouterWeights
 from fastslow.medium.train_router import RoutingTask, train_router
 
 UNKNOWN = "I don't know."
-POSE = "Ask me one question about what you remember."
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
 SHARES = {
     "direct": 0.2,
@@ -122,7 +121,7 @@ class _Drawer:
         kind = self.rng.choices(list(groups), [SHARES[k] for k in groups])[0]
         n = self.rng.choice(groups[kind])
         ask = stream.asks[n]
-        if ask.records and ask.probe.kind in ("direct", "paraphrase", "reverse") and self.rng.random() < self.recipe.pose:
+        if ask.probe.kind in ("direct", "paraphrase", "reverse") and self.rng.random() < self.recipe.pose:
             return make_lesson(self.core, POSE, ask.probe.question, self._pages(stream, [ask.records[0]]))
         limit = max(1, pages // 4) if prose else pages
         chosen = self._choose(stream, n, ask, limit)

@@ -1,0 +1,322 @@
+"""The learner: a core with its memories, living in a home."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from fastslow import cores, replay, sleeping
+from fastslow.core import Core, Delta
+from fastslow.decode import Row, generate, memory_logits
+from fastslow.errors import InputError, UnknownEpisode
+from fastslow.medium import reader as readers
+from fastslow.medium.split import Piece, split
+from fastslow.reports import Answer, Episode, Read, Receipt, SleepReport, Status, Trace, TraceLine
+from fastslow.store import Home, io
+from fastslow.tiers import ALL, LearnerConfig, Progress, Reading, Tiers, Told
+
+
+class Learner:
+    """A core that keeps what it learns. Open one with :meth:`open`; it is a context manager.
+
+    Every method that changes something returns only after its event is on the disk (SQLite, ``synchronous=FULL``).
+    """
+
+    def __init__(self, home: Home, core: Core, tiers: Tiers, clock: Callable[[], float]):
+        self.home, self.core, self.tiers, self._clock = home, core, tiers, clock
+        self._remembering = True
+        self._closed = False
+
+    # ------------------------------------------------------------------ opening and closing
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path,
+        core: str | Core = cores.DEFAULT_CORE,
+        *,
+        create: bool = True,
+        config: LearnerConfig | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the home in a folder, making it where there is none.
+
+        ``core``: the default core's name, a hub id, a local folder or GGUF file, or a loaded Core. Raises HomeInUse,
+        HomeMismatch (made by another core), StoreError (damaged) or CoreError.
+        """
+        opened = Home.open(Path(home).expanduser(), create=create)
+        try:
+            loaded = core if isinstance(core, Core) else Core.load(core)
+            opened.check_core(loaded.fingerprint)
+            reader = readers.find(loaded, (cores.cache_folder() / "readers",))
+            tiers = replay.load(opened, loaded, reader, config or LearnerConfig())
+        except BaseException:
+            opened.close()
+            raise
+        return cls(opened, loaded, tiers, clock)
+
+    def close(self) -> None:
+        """Save what spares the next opening a replay, and let the home go."""
+        if not self._closed:
+            self._closed = True
+            try:
+                replay.save_fast(self.home, self.tiers)
+            finally:
+                self.home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ learning
+
+    def learn(self, text: str, source: str = "") -> Episode:
+        """Learn one episode; durable when this returns. A text that says what an episode already says makes that one
+        stronger. Raises InputError for an empty text or one that is too long for one episode."""
+        return self._learn(Piece("", _clean(text)), source)
+
+    def learn_document(
+        self, text: str, source: str = "", progress: Callable[[int, int], None] | None = None
+    ) -> list[Episode]:
+        """Learn a document, split along its structure into episodes; each is durable before the next begins."""
+        pieces = split(_clean(text), lambda t: len(self.core.encode(t)), self.tiers.config.page)
+        episodes = []
+        for n, piece in enumerate(pieces):
+            episodes.append(self._learn(piece, source))
+            if progress:
+                progress(n + 1, len(pieces))
+        return episodes
+
+    def _learn(self, piece: Piece, source: str) -> Episode:
+        tokens = len(self.core.encode(piece.written))
+        # A little room above the splitter's own bound, which adds up pieces whose tokens join differently.
+        if tokens > 2 * self.tiers.config.page:
+            raise InputError(
+                f"this text has {tokens} tokens, one episode has at most {2 * self.tiers.config.page}: "
+                "use learn_document, which splits it"
+            )
+        now, known = self._clock(), self.tiers.said_before(piece.written)
+        payload = {"text": piece.text, "source": source, "heading": piece.heading}
+        if known is not None:
+            self.tiers.apply(self.home.log.append("restate", payload, known, time=now))
+            return self._episode(known)
+        page = self.tiers.episodes.write(piece.written)
+        episode = "e" + hashlib.sha256(piece.written.encode()).hexdigest()[:12]
+        event = self.home.log.append("learn", payload, episode, time=now, record=page.to_bytes())
+        self.tiers.apply(event, page=page)
+        return self._episode(episode)
+
+    # ------------------------------------------------------------------ answering
+
+    def ask(self, question: str, max_tokens: int = 48, *, tiers: Sequence[str] = ALL) -> Answer:
+        """Answer a question, greedily. What it reads is strengthened by that. ``tiers`` limits what may be read."""
+        return self._answer(_clean(question), [{"role": "user", "content": question.strip()}], max_tokens, tiers)
+
+    def chat(self, messages: Sequence[dict[str, str]], max_tokens: int = 200) -> Answer:
+        """Answer the last message of a conversation (roles "user" and "assistant", newest last).
+
+        What the user states, rather than asks, is learned as an episode. The turn passes through the fast tier. What
+        the core says itself is never learned as an episode: memory must not feed on its own answers.
+        """
+        last = _clean(messages[-1]["content"])
+        answer = self._answer(last, list(messages), max_tokens, ALL)
+        states = not last.endswith("?") and len(last.split()) > 3
+        learned = [episode.id for episode in self.learn_document(last, "chat")] if states else []
+        turn = f"user: {last}\nassistant: {answer.text}"
+        name = "t" + hashlib.sha256(f"{self.home.log.head()}{turn}".encode()).hexdigest()[:12]
+        self.tiers.apply(self.home.log.append("turn", {"text": turn, "episodes": learned}, name, time=self._clock()))
+        return answer
+
+    def _answer(self, question: str, messages: list[dict[str, str]], max_tokens: int, tiers: Sequence[str]) -> Answer:
+        prompt = self.core.prompt(messages)
+        if not self._remembering:
+            return Answer(self._decode(Row(prompt), (), max_tokens), prompt_tokens=len(prompt))
+        reading = self.tiers.read(question, prompt, tiers)
+        text = self._decode(reading.row, reading.deltas, max_tokens)
+        if reading.hits:
+            used = {"episodes": [reading.hits[0].episode]}
+            self.tiers.apply(self.home.log.append("read", used, time=self._clock()))
+        return _as_answer(text, reading)
+
+    def _decode(self, row: Row, deltas: Sequence[Delta], max_tokens: int) -> str:
+        return self.core.decode(generate(self.core, [row], deltas, max_tokens=max_tokens)[0])
+
+    def trace(self, question: str) -> Trace:
+        """Answer, and tell what the answer rests on: everything that was read, and how many nats the log-probability
+        of the answer falls when that alone is taken away. Strengthens nothing."""
+        prompt = self.core.prompt(_clean(question))
+        reading = self.tiers.read(question, prompt)
+        ids = generate(self.core, [reading.row], reading.deltas, max_tokens=48)[0]
+        full = self._log_probability(reading, ids)
+        lines = [
+            TraceLine(tier, what, text, weight, full - self._log_probability(without, ids), through)
+            for tier, what, text, weight, through, without in self._ablations(reading)
+        ]
+        bare = self._decode(Row(prompt), (), 48)
+        return Trace(_as_answer(self.core.decode(ids), reading), bare, tuple(lines))
+
+    def _ablations(self, reading: Reading) -> Iterator[tuple[str, str, str, float, str | None, Reading]]:
+        if reading.row.pages:
+            for hit in reading.hits:
+                others = [h.episode for h in reading.hits if h is not hit]
+                row = Row(reading.row.prompt, self.tiers.episodes.pages(others))
+                without = Reading(row, reading.deltas, reading.hits, reading.experts, reading.fast)
+                yield "medium", hit.episode, self.tiers.told[hit.episode].text, hit.score, hit.through, without
+        named = [("slow", e.delta.name, f"{len(e.episodes)} episodes", e.delta) for e in reading.experts]
+        if reading.fast:
+            named.append(("fast", "fast", f"{self.tiers.seen} tokens streamed", self.tiers.fast_delta()))
+        for tier, what, text, delta in named:
+            deltas = tuple(d for d in reading.deltas if d is not delta)
+            without = Reading(reading.row, deltas, reading.hits, reading.experts, reading.fast)
+            yield tier, what, text, 1.0, None, without
+
+    @torch.no_grad()
+    def _log_probability(self, reading: Reading, ids: Sequence[int]) -> float:
+        """Of the answer ``ids`` under what is read, in nats."""
+        row = Row([*reading.row.prompt, *ids], reading.row.pages)
+        logits = memory_logits(self.core, row, reading.deltas).float().log_softmax(-1)
+        start = len(reading.row.prompt) - 1
+        return float(sum(logits[start + i, token] for i, token in enumerate(ids)))
+
+    @contextmanager
+    def memory_off(self) -> Iterator[None]:
+        """Inside, the bare core answers alone: its logits are its own bits."""
+        before, self._remembering = self._remembering, False
+        try:
+            yield
+        finally:
+            self._remembering = before
+
+    # ------------------------------------------------------------------ sleeping and forgetting
+
+    def sleep(self, *, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> SleepReport:
+        """Consolidate episodes into the slow tier. Interrupted (``stop``), it goes on where it was the next time."""
+        return sleeping.sleep(self.home, self.tiers, self._clock, progress=progress, stop=stop)
+
+    def forget(self, *episodes: str, dry_run: bool = False, progress: Progress | None = None) -> Receipt:
+        """Forget episodes in every tier, as if they had never been learned, and erase every byte of them.
+
+        Raises UnknownEpisode, before anything changes, for an id that is not there.
+        """
+        unknown = sorted(set(episodes) - {e.episode for e in self.home.log.events() if e.episode})
+        if unknown or not episodes:
+            raise UnknownEpisode(
+                f"no episode has the id {', '.join(unknown) or '(none given)'}: `fastslow history` lists them"
+            )
+        receipt, tiers = replay.forget(
+            self.home, self.tiers, set(episodes), time=self._clock(), dry_run=dry_run, progress=progress
+        )
+        self.tiers = tiers
+        return receipt
+
+    # ------------------------------------------------------------------ looking
+
+    def history(self) -> list[Episode]:
+        """Every episode, oldest first."""
+        return [self._episode(name) for name in self.tiers.told]
+
+    def episode(self, name: str) -> Episode:
+        """One episode; raises UnknownEpisode."""
+        if name not in self.tiers.told:
+            raise UnknownEpisode(f"no episode has the id {name}: `fastslow history` lists them")
+        return self._episode(name)
+
+    def _episode(self, name: str) -> Episode:
+        told: Told = self.tiers.told[name]
+        record = self.tiers.episodes.records[name]
+        strength = record.strength(self._clock(), self.tiers.config.recall.half_life)
+        size = record.page.size_bytes() if record.page else 0
+        bits = record.page.numbers["bits"] if record.page else 0
+        stage = "asleep" if record.asleep else "awake"
+        return Episode(name, told.text, told.source, told.heading, told.time, strength, record.uses, stage, size, bits)
+
+    def status(self) -> Status:
+        """What each tier holds and weighs."""
+        episodes = self.history()
+        strengths = [0] * 10
+        for episode in episodes:
+            strengths[min(9, int(episode.strength * 10))] += 1
+        tiers = self.tiers
+        return Status(
+            home=str(self.home.folder),
+            core=self.core.name,
+            reader=readers.describe(tiers.reader),
+            episodes=len(episodes),
+            awake=sum(e.stage == "awake" for e in episodes),
+            asleep=sum(e.stage == "asleep" for e in episodes),
+            bytes={
+                "fast": tiers.fast.size_bytes(),
+                "medium": sum(e.bytes for e in episodes),
+                "slow": sum(e.size_bytes() for e in tiers.experts.values()),
+            },
+            strengths=tuple(strengths),
+            fast={"tokens": float(tiers.seen), "size": replay.fast_size(tiers)},
+            experts=tuple(f"{name}: {len(e.episodes)} episodes" for name, e in tiers.experts.items()),
+            events=sum(1 for _ in self.home.log.events()),
+            size_bytes=self.home.size_bytes(),
+        )
+
+    # ------------------------------------------------------------------ taking it elsewhere
+
+    def export(self, path: Path) -> int:
+        """Write every episode as a line of JSON (text, heading, source, time); the number of lines."""
+        lines = [
+            json.dumps({"text": t.text, "heading": t.heading, "source": t.source, "time": t.time}, ensure_ascii=False)
+            for t in self.tiers.told.values()
+        ]
+        io.write_atomic(path, "".join(line + "\n" for line in lines).encode())
+        return len(lines)
+
+    def import_(self, path: Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
+        """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+        episodes = []
+        for n, row in enumerate(rows):
+            episodes.append(self._learn(Piece(row["heading"], _clean(row["text"])), row["source"]))
+            if progress:
+                progress(n + 1, len(rows))
+        return episodes
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        return {"text": str(row["text"]), "heading": str(row.get("heading", "")), "source": str(row.get("source", ""))}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}, line {number}, is no exported episode ({error}): nothing was learned") from error
+
+
+def _clean(text: str) -> str:
+    """Raises InputError for what no core can read."""
+    text = text.strip()
+    if not text:
+        raise InputError("the text is empty: give something to learn or to ask")
+    if "\0" in text:
+        raise InputError("the text holds a NUL character, so it is probably a binary file: give plain text")
+    return text
+
+
+def _as_answer(text: str, reading: Reading) -> Answer:
+    return Answer(
+        text,
+        tuple(Read(hit.episode, hit.score, hit.through) for hit in reading.hits),
+        tuple(expert.delta.name for expert in reading.experts),
+        reading.fast,
+        len(reading.row.prompt),
+    )

@@ -1,0 +1,178 @@
+"""From a log to its tiers: opening a home, rebuilding what is missing, and forgetting.
+
+A page, an expert or a fast state on the disk only spares work. Where one is missing or damaged it is made again from
+the log, and forgetting is a replay without what is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fastslow import sleeping
+from fastslow.core import Core
+from fastslow.errors import StoreError
+from fastslow.fast import trajectory
+from fastslow.medium import pages
+from fastslow.medium.reader import Reader
+from fastslow.reports import Receipt
+from fastslow.slow import Expert
+from fastslow.slow import experts as slow_experts
+from fastslow.state import State
+from fastslow.store import Event, Home, snapshots
+from fastslow.tiers import LearnerConfig, Progress, Tiers
+
+FAST = "fast"
+
+
+def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -> Tiers:
+    """The tiers of a home, from what is stored where it is sound, and by replay where it is not."""
+    tiers = Tiers(core, reader, config)
+    stored = _stored_pages(home)
+    experts = {e.payload["expert"]: load_expert(home, e.payload["expert"]) for e in home.log.events(["sleep"])}
+    if not all(experts.values()):  # a sleep is made again: it must see the pages as they were before they faded
+        stored = {n: p for n, p in stored.items() if p.numbers["bits"] == config.recall.bits}
+    events = list(home.log.events())
+    start = _load_fast(home, tiers, events)
+    for n, event in enumerate(events):
+        expert = experts.get(event.payload["expert"]) if event.kind == "sleep" else None
+        if event.kind == "sleep" and expert is None:
+            kind, considered = event.payload["kind"], event.payload["considered"]
+            expert = sleeping.consolidate_kind(tiers, kind, considered).expert
+            if expert is not None:
+                snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
+        tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, fast=n >= start)
+    _keep_pages(home, tiers, stored)
+    _sweep(home, tiers)
+    return tiers
+
+
+def _stored_pages(home: Home) -> dict[str, State]:
+    home.log.drop_bad_records()
+    return {
+        episode: State.from_bytes(data, layout=pages.LAYOUT, version=pages.VERSION)
+        for episode, data in home.log.records()
+    }
+
+
+def _keep_pages(home: Home, tiers: Tiers, stored: Mapping[str, State]) -> None:
+    """Make the stored pages what the tiers hold: those rebuilt or faded are written, those dropped deleted."""
+    held = {name: record.page for name, record in tiers.episodes.records.items()}
+    changed = {n: p.to_bytes() for n, p in held.items() if p is not None and (n not in stored or stored[n] is not p)}
+    if changed:
+        home.log.put_records(changed)
+    for name in stored:
+        if held.get(name) is None:
+            home.log.delete_record(name)
+
+
+def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
+    """Take the saved fast state in; the index of the first event that it has not seen."""
+    try:
+        found = snapshots.load(home.snapshots, FAST, trajectory.LAYOUT, trajectory.VERSION)
+    except StoreError:
+        found = None  # damaged: made again by replay
+    if found is None:
+        return 0
+    state, manifest = found
+    seen = next((n + 1 for n, event in enumerate(events) if event.hash == manifest["log_hash"]), None)
+    if seen is None:
+        return 0
+    tiers.fast, tiers.seen = state, tiers.stream_length(events[:seen])
+    return seen
+
+
+def save_fast(home: Home, tiers: Tiers) -> None:
+    """Save the fast state, so that the next opening need not stream the whole log again."""
+    if tiers.seen:
+        snapshots.save(home.snapshots, FAST, tiers.fast, home.log.head())
+
+
+def fast_size(tiers: Tiers) -> float:
+    """The norm of the fast weights."""
+    return trajectory.size(tiers.fast)
+
+
+def snapshot_name(expert: str) -> str:
+    return f"expert-{expert}"
+
+
+def load_expert(home: Home, name: str) -> Expert | None:
+    """The stored expert of this name; None where it is missing or damaged."""
+    try:
+        found = snapshots.load(home.snapshots, snapshot_name(name), slow_experts.LAYOUT, slow_experts.VERSION)
+        return Expert.from_state(found[0]) if found else None
+    except StoreError:
+        return None
+
+
+def _sweep(home: Home, tiers: Tiers) -> None:
+    """Delete snapshots of experts that no event speaks of: what a forgetting that was cut off left behind."""
+    wanted = {snapshot_name(name) for name in tiers.experts}
+    for path in sorted(home.snapshots.glob("expert-*.json")):
+        if path.stem not in wanted:
+            snapshots.delete(home.snapshots, path.stem)
+
+
+# ---------------------------------------------------------------------------------------------------------- forgetting
+
+
+def forget(
+    home: Home, tiers: Tiers, episodes: set[str], *, time: float, dry_run: bool, progress: Progress | None = None
+) -> tuple[Receipt, Tiers]:
+    """Erase episodes and rebuild every tier without them; the receipt and the new tiers.
+
+    The rebuilding comes first and the erasure is one transaction, so a crash leaves all or nothing forgotten. The chat
+    turns in which an episode was said go with it.
+    """
+    events = list(home.log.events())
+    gone = episodes | {e.episode for e in events if e.episode and episodes & set(e.payload.get("episodes", ()))}
+    lost = [e for e in events if e.episode in gone]
+    redone = [e for e in events if e.kind == "sleep" and gone & set(e.payload["considered"])]
+    told = sum(name in tiers.told for name in gone)
+    what = {
+        "fast": f"{len(events) - len(lost)} events streamed again",
+        "medium": f"{told} pages",
+        "slow": f"{len(redone)} sleeps made again",
+    }
+    if dry_run:
+        return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), "", True), tiers
+    new, payloads = _without(home, tiers, events, gone, progress)
+    state = new.hash()
+    receipt = {"episodes": sorted(gone), "state": state}
+    home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload))
+    for name in (FAST, *sleeping.UNFINISHED.values()):
+        snapshots.delete(home.snapshots, name)
+    _sweep(home, new)
+    _keep_pages(home, new, _stored_pages(home))
+    save_fast(home, new)
+    return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), state, False), new
+
+
+def _without(
+    home: Home, tiers: Tiers, events: list[Event], gone: set[str], progress: Progress | None
+) -> tuple[Tiers, dict[int, dict[str, object] | None]]:
+    """The tiers of the history without ``gone``, and the payloads that change with it (None: the event goes too)."""
+    new = Tiers(tiers.core, tiers.reader, tiers.config)
+    full = {n: p for n, p in _stored_pages(home).items() if p.numbers["bits"] == tiers.config.recall.bits}
+    payloads: dict[int, dict[str, object] | None] = {}
+    for n, event in enumerate(events):
+        if event.episode in gone:
+            continue
+        expert = None
+        if event.kind == "read":
+            kept = [e for e in event.payload["episodes"] if e not in gone]
+            if not kept:
+                payloads[event.seq] = None
+                continue
+        elif event.kind == "sleep":
+            payload, expert = sleeping.redo(home, new, event, tiers.experts)
+            if payload != event.payload:
+                payloads[event.seq] = payload
+            if payload is None:
+                continue
+            event = replace(event, payload=payload)
+        new.apply(event, page=full.get(event.episode or ""), expert=expert)
+        if progress:
+            progress("replay", n + 1, len(events), 0.0)
+    return new, payloads

@@ -1,0 +1,214 @@
+"""The three tiers of one learner, as they follow from its log.
+
+`Tiers.apply` is the only way anything enters them, live and in a replay alike. So the state after any history is the
+state of that history replayed, and forgetting is replaying the history without what is forgotten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fastslow.core import Core, Delta
+from fastslow.decode import Row
+from fastslow.fast import trajectory
+from fastslow.fast.trajectory import FastConfig
+from fastslow.medium.episodes import Episodes, Hit, RecallConfig, telling_words
+from fastslow.medium.reader import Reader
+from fastslow.medium.router import Tokens
+from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
+from fastslow.state import State
+from fastslow.store import Event
+
+ALL = ("fast", "medium", "slow")
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """``page``: most tokens of one episode. A sleep takes at most ``sleep_limit`` episodes of up to ``short`` tokens as
+    facts, and what is longer as a domain's language once it has ``domain`` tokens."""
+
+    recall: RecallConfig = field(default_factory=RecallConfig)
+    fast: FastConfig = field(default_factory=FastConfig)
+    facts: FactsConfig = field(default_factory=FactsConfig)
+    language: DomainConfig = field(default_factory=DomainConfig)
+    page: int = 96
+    short: int = 48
+    sleep_limit: int = 48
+    domain: int = 6000
+    posed: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the log says of an episode."""
+
+    text: str
+    source: str
+    heading: str
+    time: float
+
+    @property
+    def written(self) -> str:
+        """What the core reads: the text behind its heading."""
+        return f"{self.heading}: {self.text}" if self.heading else self.text
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one question reads: its row for the decoder, the deltas that are on, and where they come from."""
+
+    row: Row
+    deltas: tuple[Delta, ...]
+    hits: tuple[Hit, ...]
+    experts: tuple[Expert, ...]
+    fast: bool
+
+
+class Tiers:
+    """Everything that was derived from a log, in memory."""
+
+    def __init__(self, core: Core, reader: Reader | None, config: LearnerConfig):
+        self.core, self.reader, self.config = core, reader, config
+        self.episodes = Episodes(core, reader.router if reader else None, config.recall)
+        self.told: dict[str, Told] = {}
+        self.experts: dict[str, Expert] = {}
+        self.studied: set[str] = set()  # episodes whose language a domain expert has
+        self.fast = trajectory.init_state(core, config.fast)
+        self.seen = 0  # tokens streamed through the fast tier
+        self._saying: dict[frozenset[str], str] = {}
+        self._fast_delta: tuple[State, Delta] | None = None
+
+    # ------------------------------------------------------------------ history in
+
+    def apply(
+        self, event: Event, *, page: State | None = None, expert: Expert | None = None, fast: bool = True
+    ) -> None:
+        """Take one event of the log in. ``page`` and ``expert`` are what was derived from it before, where that is at
+        hand; ``fast=False`` leaves the fast tier out, because a snapshot already has it."""
+        payload, episode = event.payload, event.episode
+        if event.kind == "learn" and episode is not None:
+            told = Told(payload["text"], payload["source"], payload["heading"], event.time)
+            self.told[episode] = told
+            self._saying.setdefault(telling_words(told.written), episode)
+            self.episodes.add(episode, page or self.episodes.write(told.written), event.seq, event.time)
+        elif event.kind == "restate" and episode is not None:
+            self.episodes.used(episode, event.time, told=event.seq)
+        elif event.kind == "read":
+            for name in payload["episodes"]:
+                self.episodes.used(name, event.time)
+        elif event.kind == "sleep":
+            self._slept(event, expert)
+        if fast:
+            self.stream(event)
+
+    def stream(self, event: Event) -> None:
+        """Let what was said in this event pass through the fast tier."""
+        ids = self._streamed(event)
+        if ids:
+            self.fast, _, _ = trajectory.observe(self.core, self.config.fast, self.fast, ids)
+            self.seen += len(ids)
+
+    def stream_length(self, events: Sequence[Event]) -> int:
+        """How many tokens of these events pass through the fast tier."""
+        return sum(len(self._streamed(event)) for event in events)
+
+    def _streamed(self, event: Event) -> list[int]:
+        if event.kind not in ("learn", "restate", "turn"):
+            return []
+        heading = event.payload.get("heading", "")
+        return self.core.encode((f"{heading}: " if heading else "") + event.payload["text"] + "\n")
+
+    def _slept(self, event: Event, expert: Expert | None) -> None:
+        payload = event.payload
+        if expert is not None:
+            self.experts[payload["expert"]] = expert
+        if payload["kind"] == "facts":
+            for episode in payload["accepted"]:
+                self.episodes.fall_asleep(episode)
+        else:
+            self.studied |= set(payload["accepted"])
+        self.episodes.fade(event.time)
+
+    def said_before(self, written: str) -> str | None:
+        """The episode that already says this, or None."""
+        words = telling_words(written)
+        return self._saying.get(words) if words else None
+
+    # ------------------------------------------------------------------ what a sleep takes
+
+    def facts_to_sleep_on(self, now: float) -> list[str]:
+        """Short episodes that no sleep has taken yet, the strongest first."""
+        half_life = self.config.recall.half_life
+        records = [
+            r for r in self.episodes.records.values() if not r.asleep and len(r.tokens.words) <= self.config.short
+        ]
+        records.sort(key=lambda r: (-r.strength(now, half_life), r.told))
+        return [r.episode for r in records[: self.config.sleep_limit]]
+
+    def language_to_sleep_on(self) -> list[str]:
+        """Longer episodes whose language no sleep has taken yet, in order, once there is enough of them."""
+        records = [
+            r
+            for r in self.episodes.records.values()
+            if r.episode not in self.studied and len(r.tokens.words) > self.config.short
+        ]
+        if sum(len(r.tokens.words) for r in records) < self.config.domain:
+            return []
+        return [r.episode for r in sorted(records, key=lambda r: r.told)]
+
+    # ------------------------------------------------------------------ reading
+
+    @torch.no_grad()
+    def read(self, question: str, prompt: list[int], tiers: Sequence[str] = ALL) -> Reading:
+        """What a question reads from the ``tiers`` that are on. Where nothing is related it reads nothing at all."""
+        hidden = self.core.bottom(input_ids=torch.tensor([prompt])).last_hidden_state[0]
+        hits = self.match(question)
+        pages = self.episodes.pages([hit.episode for hit in hits]) if "medium" in tiers else ()
+        experts = self._open(hidden, hits, bool(pages)) if "slow" in tiers else []
+        fast = "fast" in tiers and trajectory.related(self.core, self.config.fast, self.fast, hidden)
+        deltas = [expert.delta for expert in experts]
+        if pages and self.reader:
+            deltas.insert(0, self.reader.delta)
+        if fast:
+            deltas.append(self.fast_delta())
+        shown = tuple(hits) if pages or experts else ()
+        return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
+
+    def match(self, question: str) -> list[Hit]:
+        return self.episodes.select(self.question(question))
+
+    def question(self, text: str) -> Tokens:
+        return self.episodes.question(text)
+
+    def _open(self, hidden: Tensor, hits: Sequence[Hit], reading: bool) -> list[Expert]:
+        """A page says it better than an expert, so an expert of facts opens only where no page is read."""
+        matched = [] if reading else [hit.episode for hit in hits if hit.through is None]
+        return open_experts(list(self.experts.values()), hidden, matched)
+
+    def fast_delta(self) -> Delta:
+        if self._fast_delta is None or self._fast_delta[0] is not self.fast:
+            self._fast_delta = (self.fast, trajectory.delta(self.core, self.config.fast, self.fast))
+        return self._fast_delta[1]
+
+    # ------------------------------------------------------------------ identity
+
+    def hash(self) -> str:
+        """sha256 over every tier: what two histories that should be equal are compared by."""
+        digest = hashlib.sha256()
+        for record in sorted(self.episodes.records.values(), key=lambda r: r.told):
+            page = record.page.hash() if record.page else ""
+            line = (record.episode, page, record.last_use, record.uses, record.asleep, self.told[record.episode])
+            digest.update(repr(line).encode())
+        for expert in self.experts.values():
+            digest.update(expert.state().hash().encode())
+        digest.update(self.fast.hash().encode())
+        return digest.hexdigest()
+
+
+Progress = Callable[[str, int, int, float], None]
