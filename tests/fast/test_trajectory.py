@@ -8,6 +8,8 @@ import pytest
 import torch
 from tiny import make_tiny_core
 
+from fastslow.bench import texts
+from fastslow.bench.fast import reference
 from fastslow.core import Core
 from fastslow.errors import CoreError, InputError, StoreError
 from fastslow.fast import trajectory as fast
@@ -214,3 +216,17 @@ def test_a_wrong_state_or_target_is_refused(core: Core) -> None:
         fast.init_state(core, replace(CONFIG, targets=("mlp.nothing",)))
     with pytest.raises(InputError, match="no token"):
         fast.perplexity(core, [])
+
+
+@pytest.mark.core
+def test_the_real_core_tells_what_continues_a_stream(default_core_folder: Path) -> None:
+    core = Core.load(str(default_core_folder))
+    config = fast.FastConfig(lr=0.0)
+    ids = core.encode(reference("tune"))
+    state, _, _ = fast.observe(core, config, fast.init_state(core, config), ids[:2048])
+    following = [core.decode(ids[i : i + 512]) for i in (2048, 2560, 3072)]
+    unrelated = [core.tokenizer.decode(core.prompt(question)) for question in texts.chat()[:12]]
+    unrelated += [text for text in texts.general() if "moon" in text or "soup" in text or "garden" in text]
+    assert len(unrelated) > 13
+    assert [fast.related(core, config, state, core.hidden(text)) for text in following] == [True] * 3
+    assert not any(fast.related(core, config, state, core.hidden(text)) for text in unrelated)

@@ -31,7 +31,8 @@ LAYOUT, VERSION = "fast/trajectory", 1
 class FastConfig:
     """How fast weights are written. The defaults were chosen in docs/lab/fast.md on the default core.
 
-    rank: of each delta. layers: how many of the last layers carry one. targets: which linear maps of a layer.
+    rank: of each delta. layers: how many of the last layers carry one, at most those of the top half. targets: which
+    linear maps of a layer.
     window, chunk: in tokens; window must be a multiple of chunk. lr: root mean square of one step of an element of B.
     half_life: in tokens, after which what was written has half its size; the key fades at the same rate.
     gate: a chunk is learned from where its mean NLL lies more than this many standard deviations above the running
@@ -40,14 +41,14 @@ class FastConfig:
     """
 
     rank: int = 16
-    layers: int = 8
+    layers: int = 20
     targets: tuple[str, ...] = ("mlp.down_proj", "self_attn.o_proj")
     window: int = 512
     chunk: int = 128
-    lr: float = 1e-2
-    half_life: float = 4096.0
+    lr: float = 5e-3
+    half_life: float = 8192.0
     gate: float = -math.inf
-    related: float = 0.5
+    related: float = 0.4
     seed: int = 0
 
     def __post_init__(self) -> None:
