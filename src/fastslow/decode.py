@@ -93,8 +93,10 @@ def generate(
     *,
     max_tokens: int = 48,
     sample: torch.Generator | None = None,
+    stop: bool = True,
 ) -> list[list[int]]:
     """Continuations of each row, token ids without the stop token: greedy, or sampled where a generator is given.
+    ``stop=False`` goes on to ``max_tokens`` whatever comes, for timing.
 
     When no row has a page and no delta is on, the bare core itself runs.
     """
@@ -103,14 +105,14 @@ def generate(
     remembering = bool(deltas) or any(row.pages for row in rows)
     stepper = _MemoryStepper(core, rows) if remembering else _BareStepper(core, rows)
     answers: list[list[int]] = [[] for _ in rows]
-    running = set(range(len(rows)))
+    running, stops = set(range(len(rows))), core.stop_ids
     with core.using(deltas):
         logits = stepper.prefill(keep=1)[:, -1]
         for n in range(max_tokens):
             tokens = logits.argmax(-1) if sample is None else _draw(logits, sample)
             for i in sorted(running):
                 token = int(tokens[i])
-                if token in core.stop_ids:
+                if stop and token in stops:
                     running.discard(i)
                 else:
                     answers[i].append(token)

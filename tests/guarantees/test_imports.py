@@ -25,10 +25,15 @@ FLOORS = {
     "slow": 4,
     "models": 4,
     "worlds": 4,
-    "learner": 5,
-    "fastslow": 6,
-    "bench": 7,
-    "cli": 8,
+    "tiers": 5,
+    "sleeping": 6,
+    "replay": 7,
+    "learner": 8,
+    "doctor": 9,
+    "fastslow": 9,
+    "bench": 10,
+    "demo": 11,
+    "cli": 12,
 }
 UNNAMED_FLOOR = 3
 # On one floor: what may look at what. Readers and routers are trained on worlds of their own, so a tier may know
