@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 run: $(STAMP)
-	$(BIN)/python -m fastslow.demo
+	$(BIN)/fastslow demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -1,0 +1,32 @@
+"""`fastslow import`: episodes from an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastslow.cli import options, output, session
+from fastslow.errors import InputError
+
+EXAMPLE = "Example: fastslow import memories.jsonl --home ~/.fastslow/second"
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that fastslow export wrote.")],
+    home: options.Home = None,
+    core: options.CoreName = None,
+    as_json: options.Json = False,
+) -> None:
+    """Learn the episodes of an export, with their sources and times. Works across cores."""
+    chosen = session.settings(home=home, core=core)
+    path = file.expanduser()
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: give one that fastslow export wrote")
+    with session.open_learner(chosen, create=True) as learner, output.bars() as progress:
+        episodes = learner.import_(path, progress=output.counter(progress, f"learning {output.clip(path.name, 40)}"))
+    if as_json:
+        output.emit_json({"episodes": [episode.id for episode in episodes], "file": path})
+    else:
+        output.out().print(f"imported {output.number(len(episodes), 'episode')} from {path}", soft_wrap=True)

@@ -1,0 +1,89 @@
+"""What `learn` can learn from: files, folders and standard input, checked before anything is learned."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastslow.errors import InputError
+
+SUFFIXES = (".txt", ".md")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text to learn; `path` is None for standard input, whose bytes are in `data`."""
+
+    name: str
+    path: Path | None
+    data: bytes = b""
+    encoding: str = "utf-8"
+    replace: bool = False
+
+    def read(self) -> str:
+        """The text. Raises InputError for what cannot be read, is binary, broken or empty."""
+        data = self.data if self.path is None else _bytes(self.path)
+        if not data.strip():
+            raise InputError(f"{self.name} is empty: there is nothing to learn from it")
+        if b"\0" in data and not self.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16")):
+            raise InputError(f"{self.name} is a binary file (byte {data.index(0)} is NUL): give text or Markdown")
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> str:
+        if data.startswith(b"\xef\xbb\xbf") and self.encoding == "utf-8":
+            data = data[3:]  # the mark that some editors put first is no part of the text
+        try:
+            return data.decode(self.encoding, errors="replace" if self.replace else "strict")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            raise InputError(
+                f"{self.name} is not valid {self.encoding}: byte {error.start} (0x{data[error.start]:02x}), "
+                f"in line {line}, does not fit. Name its encoding (--encoding latin-1), "
+                "or put a mark in place of such bytes (--replace)"
+            ) from None
+        except LookupError:
+            raise InputError(f"there is no encoding {self.encoding!r}: try utf-8, latin-1 or cp1252") from None
+
+
+def collect(names: Sequence[str], encoding: str, replace: bool) -> list[Source]:
+    """All sources behind these names, each of them readable. Raises InputError for the first that is not."""
+    sources: list[Source] = []
+    for name in names:
+        if name == "-":
+            sources.append(Source("-", None, sys.stdin.buffer.read(), encoding, replace))
+        else:
+            sources += [Source(str(path), path, b"", encoding, replace) for path in _files(Path(name).expanduser())]
+    unique = list({source.name: source for source in sources}.values())
+    for source in unique:
+        source.read()
+    return unique
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        try:
+            # hidden files and folders are tools' own, not the user's texts
+            found = sorted(
+                p
+                for p in path.rglob("*")
+                if p.suffix.lower() in SUFFIXES
+                and p.is_file()
+                and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            )
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        if not found:
+            raise InputError(f"the folder {path} has no text files ({', '.join('*' + s for s in SUFFIXES)}) in it")
+        return found
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}: check the path")
+    return [path]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
