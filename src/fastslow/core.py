@@ -53,23 +53,27 @@ class Delta:
         return [t for pair in self.factors.values() for t in pair]
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(nn.Linear):
     """A linear map of the top half with the deltas that are switched on at the moment.
 
-    ``merged`` holds W0 + sum B A and costs nothing extra per token; ``live`` keeps the factors apart, for training.
-    With neither, the call is the base map's own, bit for bit.
+    It starts with the base map's own parameters, shared, and is then the base map bit for bit. ``merge`` puts
+    W0 + sum B A in their place, which costs nothing extra per token; ``live`` keeps factors apart, for training.
     """
 
     def __init__(self, base: nn.Linear):
-        super().__init__()
-        self.base = base
-        self.merged: Tensor | None = None
+        super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+        self.original = base.weight
+        self.weight, self.bias = base.weight, base.bias
         self.live: list[tuple[Tensor, Tensor]] = []
 
+    def merge(self, weight: Tensor) -> None:
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def reset(self) -> None:
+        self.weight, self.live = self.original, []
+
     def forward(self, x: Tensor) -> Tensor:
-        if self.merged is not None:
-            return nn.functional.linear(x, self.merged, self.base.bias)
-        y = self.base(x)
+        y = nn.functional.linear(x, self.weight, self.bias)
         for a, b in self.live:
             y = y + (x @ a.to(x.dtype).T) @ b.to(x.dtype).T
         return y
@@ -227,7 +231,7 @@ class Core:
         """
         if merge:
             for name, weight in self._effective(tuple(deltas)).items():
-                self.linears[name].merged = weight
+                self.linears[name].merge(weight)
         else:
             for delta in deltas:
                 for name, pair in delta.factors.items():
@@ -236,7 +240,7 @@ class Core:
             yield
         finally:
             for linear in self.linears.values():
-                linear.merged, linear.live = None, []
+                linear.reset()
 
     @torch.no_grad()
     def _effective(self, deltas: tuple[Delta, ...]) -> dict[str, Tensor]:
@@ -244,7 +248,7 @@ class Core:
             weights: dict[str, Tensor] = {}
             for delta in deltas:
                 for name, (a, b) in delta.factors.items():
-                    base = weights.get(name, self.linears[name].base.weight.float())
+                    base = weights.get(name, self.linears[name].original.float())
                     weights[name] = base + b.float() @ a.float()
             while len(self._merged) >= 3:  # each set is up to the size of the top half
                 self._merged.pop(next(iter(self._merged)))
@@ -259,7 +263,7 @@ class Core:
         for key, linear in self.linears.items():
             layer, _, path = key.partition(".")
             if int(layer) >= first_layer and path in targets:
-                out_features, in_features = linear.base.weight.shape
+                out_features, in_features = linear.weight.shape
                 a = torch.randn(rank, in_features, generator=generator) / in_features**0.5
                 factors[key] = (a.requires_grad_(), torch.zeros(out_features, rank).requires_grad_())
         if not factors:

@@ -187,8 +187,9 @@ class _MemoryStepper:
         return out.last_hidden_state
 
     def _top(self, hidden: Tensor, position: Tensor, keep: int) -> Tensor:
-        plain = bool((self.segments == LIVE).all())
-        mask = None if plain else masks(self.core, self.segments, hidden.shape[1])
+        # One new token sees everything that is no padding, so that most steps need no mask at all.
+        everything = bool((self.segments != PAD).all()) if hidden.shape[1] == 1 else bool((self.segments == LIVE).all())
+        mask = None if everything else masks(self.core, self.segments, hidden.shape[1])
         out = self.core.top(
             inputs_embeds=hidden,
             attention_mask=mask,

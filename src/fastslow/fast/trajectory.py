@@ -81,7 +81,7 @@ def init_state(core: Core, config: FastConfig) -> State:
     """
     center, scale = _general(core)
     tensors = {
-        f"B.{name}": torch.zeros(core.linears[name].base.out_features, config.rank) for name in _fixed(core, config)
+        f"B.{name}": torch.zeros(core.linears[name].out_features, config.rank) for name in _fixed(core, config)
     }
     tensors |= {
         "key.center": center,
