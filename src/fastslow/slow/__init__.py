@@ -1,10 +1,10 @@
 """The slow tier: what keeps mattering, in gated experts that are trained while the learner sleeps."""
 
 from fastslow.slow.audit import Bounds, Outcome, Report
-from fastslow.slow.consolidate import FactsConfig, consolidate
+from fastslow.slow.consolidate import FactsConfig, Ground, consolidate, consolidate_each
 from fastslow.slow.domain import DomainConfig, consolidate_domain
 from fastslow.slow.experts import Expert, open_experts
-from fastslow.slow.study import Exchange, Study, make_study
+from fastslow.slow.study import Exchange, Study, make_study, pose
 from fastslow.slow.training import Hooks, TrainingConfig
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Exchange",
     "Expert",
     "FactsConfig",
+    "Ground",
     "Hooks",
     "Outcome",
     "Report",
@@ -20,6 +21,8 @@ __all__ = [
     "TrainingConfig",
     "consolidate",
     "consolidate_domain",
+    "consolidate_each",
     "make_study",
     "open_experts",
+    "pose",
 ]

@@ -1,4 +1,8 @@
-"""Facts into slow weights: one expert for a group of episodes, trained hard because it is silent for everything else.
+"""Facts into slow weights: a small expert for each group of episodes, trained hard because it is silent otherwise.
+
+The router has already told which episode a question is about, so an expert of few episodes need not: with one episode
+each, a rank of 4 on one map of the upper layers is enough, one episode's expert depends on that episode alone, and
+forgetting it changes no other bit (docs/lab/slow.md has the comparison with one expert for all).
 
 An episode advances only when its checks are answered by free generation with its page off and the expert on. Older
 episodes of the same expert are replayed and audited; a broken bound rolls the whole sleep back.
@@ -6,7 +10,7 @@ episodes of the same expert are replayed and audited; a broken bound rolls the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +18,7 @@ import torch
 from fastslow.core import Core
 from fastslow.errors import InputError
 from fastslow.lessons import make_lesson
-from fastslow.slow.audit import Bounds, Outcome, Report, broken, measure, probes, recall, training_anchors
+from fastslow.slow.audit import Bounds, Outcome, Probe, Report, broken, measure, probes, recall, training_anchors
 from fastslow.slow.experts import Expert
 from fastslow.slow.study import Study
 from fastslow.slow.training import (
@@ -39,30 +43,56 @@ LAYOUT, VERSION = "slow/consolidation", 1
 class FactsConfig:
     """How facts are consolidated.
 
+    ``group``: how many episodes share an expert. ``above``: the share of the core's depth that stays as it is.
     ``accept``: the share of an episode's checks that must be recalled. ``rounds``: after each, what is not yet
     recalled is studied again. ``replay``: lessons of each older episode that are mixed in. ``anchors`` and ``probes``:
-    how many texts of each kind hold the core still and judge it.
+    how many texts of each kind hold the core still (with an ``anchor_weight``) and judge it.
     """
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            lr=2e-3, epochs=6, batch_tokens=768, row_tokens=384, warmup=10, anchor_weight=0.2, anchor_every=4
+            rank=4,
+            targets=("mlp.down_proj",),
+            lr=2e-2,
+            epochs=8,
+            batch_tokens=1024,
+            row_tokens=384,
+            warmup=1,
+            anchor_weight=0.0,
         )
     )
+    group: int = 1
+    above: float = 0.45
     rounds: int = 2
     accept: float = 0.75
     replay: int = 6
     anchors: int = 8
-    probes: int = 8
+    probes: int = 4
     bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What all experts of a sleep stand on: the core cut where they begin, what holds it still, what judges it."""
+
+    deep: Core
+    hold: list[Anchor]
+    probes: list[Probe]
+
+    @classmethod
+    def make(cls, core: Core, config: FactsConfig) -> Ground:
+        first = config.training.first_layer
+        deep = deep_core(core, int(config.above * core.depth) if first is None else first)
+        hold = training_anchors(core, deep, config.anchors) if config.training.anchor_weight else []
+        return cls(deep, hold, probes(core, deep, config.probes))
+
+
+@dataclass(frozen=True)
 class _Job:
-    """What one consolidation is about. ``deep`` is the core cut where the delta begins, ``data`` names the content."""
+    """What one consolidation is about. ``data`` names its content."""
 
     core: Core
-    deep: Core
+    ground: Ground
     new: Sequence[Study]
     older: Sequence[Study]
     config: FactsConfig
@@ -79,6 +109,29 @@ class _Place:
     missed: tuple[int, ...]
 
 
+def consolidate_each(
+    core: Core,
+    studies: Sequence[Study],
+    config: FactsConfig | None = None,
+    *,
+    seed: int = 0,
+    matched: Callable[[str], Collection[str]] | None = None,
+    hooks: Hooks | None = None,
+) -> Iterator[Outcome]:
+    """Consolidate studies in groups of ``config.group``, in order; each outcome is final once it is yielded.
+
+    Where the hooks interrupt it, the last outcome has a state: give it to :func:`consolidate` with that group.
+    """
+    config = config or FactsConfig()
+    ground = Ground.make(core, config)
+    for start in range(0, len(studies), config.group):
+        part = studies[start : start + config.group]
+        outcome = consolidate(core, part, config=config, seed=seed, matched=matched, hooks=hooks, ground=ground)
+        yield outcome
+        if outcome.state is not None:
+            return
+
+
 def consolidate(
     core: Core,
     new: Sequence[Study],
@@ -90,6 +143,7 @@ def consolidate(
     matched: Callable[[str], Collection[str]] | None = None,
     resume: State | None = None,
     hooks: Hooks | None = None,
+    ground: Ground | None = None,
 ) -> Outcome:
     """Consolidate the ``new`` studies into an expert, or into ``previous``, whose episodes' studies are ``older``.
 
@@ -103,15 +157,15 @@ def consolidate(
     if tuple(s.episode for s in older) != (previous.episodes if previous else ()):
         raise InputError("older studies must be those of the previous expert's episodes, in its order")
     data = seed_of(seed, config, [*older, *new], previous.state().hash() if previous else "")
-    deep = deep_core(core, config.training.first_layer)
-    job = _Job(core, deep, new, older, config, previous, data)
+    ground = ground or Ground.make(core, config)
+    config = replace(config, training=replace(config.training, first_layer=ground.deep.split))
+    job = _Job(core, ground, new, older, config, previous, data)
     start = previous.delta if previous else None
-    training = Training.begin(deep, f"facts-{data:014x}", config.training, data, start)
+    training = Training.begin(ground.deep, f"facts-{data:014x}", config.training, data, start)
     place = _Place(0, 0, tuple(range(len(new)))) if resume is None else _restore(training, resume, data)
-    hold = training_anchors(core, deep, config.anchors) if config.anchors else []
     try:
         while place.round < config.rounds and place.missed:
-            if not _study_round(job, training, place, hold, hooks or Hooks()):
+            if not _study_round(job, training, place, hooks or Hooks()):
                 return Outcome(previous, None, _state(training, place, data))
             shares = recall(core, new, Expert.make(training.delta, None, ()).delta)
             missed = tuple(i for i, share in enumerate(shares) if share < config.accept)
@@ -121,7 +175,7 @@ def consolidate(
     return _judge(job, training, place, matched)
 
 
-def _study_round(job: _Job, training: Training, place: _Place, hold: Sequence[Anchor], hooks: Hooks) -> bool:
+def _study_round(job: _Job, training: Training, place: _Place, hooks: Hooks) -> bool:
     """One round on what is missed, with a few lessons of everything that is held; False where it was cut off."""
     missed = [job.new[i] for i in place.missed]
     held = [*job.older, *(s for i, s in enumerate(job.new) if i not in place.missed)]
@@ -134,10 +188,10 @@ def _study_round(job: _Job, training: Training, place: _Place, hold: Sequence[An
             hooks.save(_state(training, place, job.data))
 
     return train(
-        job.deep,
+        job.ground.deep,
         training,
         _materials(job, missed, held),
-        hold,
+        job.ground.hold,
         settings,
         seed=job.data,
         from_step=place.from_step,
@@ -152,9 +206,9 @@ def _materials(job: _Job, missed: Sequence[Study], held: Sequence[Study]) -> lis
         every = max(1, len(study.lessons) // max(1, job.config.replay))
         chosen = study.lessons[::every][: job.config.replay]
         lessons += [make_lesson(job.core, x.question, x.answer) for x in chosen]
-    row = job.config.training.row_tokens
+    row, deep = job.config.training.row_tokens, job.ground.deep
     texts = [s.text for s in (*missed, *held)]
-    found = [lesson_material(job.deep, lessons, row), text_material(job.deep, texts, row)]
+    found = [lesson_material(deep, lessons, row), text_material(deep, texts, row)]
     return [m for m in found if m.pieces]
 
 
@@ -163,7 +217,7 @@ def _judge(job: _Job, training: Training, place: _Place, matched: Callable[[str]
     accepted = [s.episode for i, s in enumerate(job.new) if i not in place.missed]
     held = (*(s.episode for s in job.older), *accepted)
     expert = Expert.make(training.delta, None, held)
-    found = measure(job.deep, expert, probes(job.core, job.deep, job.config.probes), matched)
+    found = measure(job.ground.deep, expert, job.ground.probes, matched)
     before = after = 1.0
     if job.previous is not None:
         before, after = (_mean(recall(job.core, job.older, e.delta)) for e in (job.previous, expert))

@@ -28,7 +28,7 @@ from fastslow.slow.training import (
 )
 from fastslow.state import State
 
-WINDOW = 64  # tokens of a window that a gate is fitted on
+WINDOW = 32  # tokens of a window that a gate is fitted on
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DomainConfig:
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            lr=3e-3, epochs=2, batch_tokens=512, row_tokens=256, anchor_weight=1.0, anchor_rows=1, anchor_every=8
+            lr=3e-3, epochs=3, batch_tokens=512, row_tokens=256, anchor_weight=1.0, anchor_rows=1, anchor_every=8
         )
     )
     keep_every: int = 24

@@ -11,6 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+
+from torch import Tensor
+
+from fastslow.core import Core, Delta
+from fastslow.decode import Row, generate
 
 MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 DATE = rf"\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{MONTH}(?: \d{{4}})?|{MONTH} \d{{1,2}}(?:, \d{{4}})?"
@@ -29,11 +35,14 @@ SMALL = frozenset(
     )
 )
 # No wording serves both sides: what is checked is never what was taught.
-BLANKS = ("Fill in the blank: {left}___{right}", "Which words are missing? {left}...{right}")
-WHATS = ("{left}what{right}?", "Do you know this? {left}what{right}?")
-CUES = ("{cue}?", "Tell me: {cue}?")
-ABOUT = ("What do you know about {name}?", "Tell me something about {name}.")
+FRAMES = ("Fill in the blank: {left}___{right}", "Do you know this? {left}what{rest}?", "{cue}?", "Tell me: {cue}?")
+ABOUT = "What do you know about {name}?"
+# Asked about a name of the text, these must not be answered with whatever the text does say of it.
+UNASKED = ("What is the favourite song of {name}?", "Who is the oldest rival of {name}?")
+UNKNOWN = "I don't know."
 CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: what is it?")
+# How a posed question begins; each start leads the reader to another question about the same page.
+STARTS = ("What", "Who", "When", "Which", "Where", "How", "In what", "Tell me")
 
 
 @dataclass(frozen=True)
@@ -54,18 +63,44 @@ class Study:
     checks: tuple[Exchange, ...]
 
 
-def make_study(episode: str, text: str, posed: Sequence[Exchange] = (), *, checks: int = 2) -> Study:
-    """Study an episode by rule, and with the questions that a reader ``posed`` and answered from its page.
+def make_study(
+    episode: str,
+    text: str,
+    posed: Sequence[Exchange] = (),
+    *,
+    lessons: int = 12,
+    checks: int = 2,
+    unknown: str = UNKNOWN,
+) -> Study:
+    """Study an episode with the questions that a reader ``posed`` and answered from its page, and by rule.
 
-    Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``.
+    Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``. At most
+    two thirds of the ``lessons`` are posed ones; the others are made by rule, as many for each value of the text.
+    ``unknown`` is what the reader says when it does not know; it is the answer to two more lessons.
     """
     posed = list(dict.fromkeys(Exchange(p.question.strip(), p.answer.strip()) for p in posed))
     kept = posed[3::4][:checks]
-    by_rule = [] if len(kept) >= checks else _spread(list(_rule_checks(text)), checks - len(kept))
-    lessons = [*(p for p in posed if p not in kept), *_rule_lessons(text)]
-    asked = {c.question for c in (*kept, *by_rule)}
-    unique = dict.fromkeys(x for x in lessons if x.question not in asked and x.answer)
-    return Study(episode, text, tuple(unique), (*kept, *by_rule))
+    kept += _spread(list(_rule_checks(text)), checks - len(kept))
+    asked = {c.question for c in kept}
+    own = [p for p in posed if p.question not in asked][: max(1, 2 * lessons // 3)]
+    ruled = [x for x in _in_turn(_rule_lessons(text)) if x.question not in asked]
+    chosen = dict.fromkeys([*own, *ruled[: lessons - len(own)], *_unasked(text, unknown)])
+    return Study(episode, text, tuple(chosen), tuple(kept))
+
+
+def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], request: str) -> list[Exchange]:
+    """Questions on a page that the ``reader`` poses when it gets ``request``, with its own answers: the teacher.
+
+    ``pages`` are the hidden states (T_i, width) of ``text``. Each of `STARTS` is forced once as the beginning of a
+    question. Kept are those whose answer stands in the text and not in the question.
+    """
+    seen = tuple(pages)
+    starts = [Row([*core.prompt(request), *core.encode(start)], seen) for start in STARTS]
+    questions = [f"{s} {core.decode(ids)}" for s, ids in zip(STARTS, generate(core, starts, reader), strict=True)]
+    questions = list(dict.fromkeys(" ".join(q.split()) for q in questions))
+    answers = generate(core, [Row(core.prompt(q), seen) for q in questions], reader, max_tokens=24)
+    found = [Exchange(q, core.decode(ids)) for q, ids in zip(questions, answers, strict=True)]
+    return [x for x in found if recalls(text, x.answer) and not recalls(x.question, x.answer)]
 
 
 def recalls(answer: str, wanted: str) -> bool:
@@ -104,28 +139,32 @@ def cue(sentence: str, span: tuple[int, int]) -> str:
 
 def _parts(sentence: str, span: tuple[int, int]) -> dict[str, str]:
     left, right = sentence[: span[0]], sentence[span[1] :]
-    return {"left": left, "right": right, "cue": cue(sentence, span)}
+    return {"left": left, "right": right, "rest": right.rstrip(".!"), "cue": cue(sentence, span)}
 
 
 def _rule_lessons(text: str) -> Iterator[Exchange]:
     for sentence in sentences(text):
         found = spans(sentence)
         for span in found:
-            value = sentence[slice(*span)]
             parts = _parts(sentence, span)
-            for frame in BLANKS:
-                yield Exchange(frame.format(**parts), value)
-            bare = parts | {"right": parts["right"].rstrip(".!")}
-            for frame in WHATS:
-                question = frame.format(**bare)
-                yield Exchange(question[:1].upper() + question[1:], value)
-            if parts["cue"]:
-                for frame in CUES:
-                    yield Exchange(frame.format(**parts), value)
-        names = [sentence[a:b] for a, b in found if sentence[a].isupper()]
-        for name in names:
-            for frame in ABOUT:
-                yield Exchange(frame.format(name=name), sentence)
+            for frame in FRAMES if parts["cue"] else FRAMES[:2]:
+                yield Exchange(frame.format(**parts), sentence[slice(*span)])
+        for start, end in found:
+            if sentence[start].isupper():
+                yield Exchange(ABOUT.format(name=sentence[start:end]), sentence)
+
+
+def _unasked(text: str, unknown: str) -> list[Exchange]:
+    names = [m[0] for m in SPAN.finditer(text) if m[0][0].isupper() and not _opens(m)][:1]
+    return [Exchange(frame.format(name=name), unknown) for name in names for frame in UNASKED]
+
+
+def _in_turn(lessons: Iterator[Exchange]) -> list[Exchange]:
+    """One lesson of each answer, then the next of each, so that the first few cover all values and directions."""
+    groups: dict[str, list[Exchange]] = {}
+    for lesson in lessons:
+        groups.setdefault(lesson.answer, []).append(lesson)
+    return [x for rank in zip_longest(*groups.values()) for x in rank if x is not None]
 
 
 def _rule_checks(text: str) -> Iterator[Exchange]:
@@ -139,4 +178,4 @@ def _spread(found: list[Exchange], count: int) -> list[Exchange]:
     """``count`` of them, evenly from first to last, so that a long text is checked all over."""
     if len(found) <= count:
         return found
-    return [found[i * len(found) // count] for i in range(count)]
+    return [found[i * len(found) // count] for i in range(max(0, count))]

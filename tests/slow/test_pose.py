@@ -1,0 +1,39 @@
+"""Questions posed by a reader: kept only where the answer stands in the text and not in the question."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastslow.core import Core
+from fastslow.slow import study as module
+from fastslow.slow.study import STARTS, pose
+
+
+@pytest.fixture(scope="module")
+def core(tiny_core_folder: Path) -> Core:
+    return Core.load(str(tiny_core_folder), dtype=torch.float32)
+
+
+def test_posed_questions_are_answered_from_the_page(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "The price is 12 crowns."
+    answers = ["12 crowns.", "price", "I don't know.", "13 crowns", "", "The price"]
+
+    def fake(_: Core, rows: list[module.Row], __: object, *, max_tokens: int = 48) -> list[list[int]]:
+        assert all(row.pages for row in rows)
+        if max_tokens == 48:  # posing: every start leads on to a question about the price
+            assert [core.decode(row.prompt).endswith(s) for row, s in zip(rows, STARTS, strict=True)]
+            return [core.encode(" is the price?")] * len(rows)
+        assert len(rows) == len(STARTS)
+        return [core.encode(answers[i % len(answers)]) for i in range(len(rows))]
+
+    monkeypatch.setattr(module, "generate", fake)
+    found = pose(core, text, [torch.zeros(2, core.width)], [], "Ask me one question.")
+    assert [x.answer for x in found] == ["12 crowns.", "12 crowns."]  # "price" stands in the question
+    assert found[0].question == "What is the price?"
+
+
+def test_a_random_core_poses_nothing_that_the_text_does_not_hold(core: Core) -> None:
+    text = "Mira lives in Tolvar."
+    found = pose(core, text, [core.hidden(text)], [], "Ask me one question.")
+    assert all(module.recalls(text, x.answer) for x in found)
