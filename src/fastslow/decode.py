@@ -92,13 +92,12 @@ def generate(
     deltas: Sequence[Delta] = (),
     *,
     max_tokens: int = 48,
-    sample: torch.Generator | None = None,
     stop: bool = True,
 ) -> list[list[int]]:
-    """Continuations of each row, token ids without the stop token: greedy, or sampled where a generator is given.
-    ``stop=False`` goes on to ``max_tokens`` whatever comes, for timing.
+    """Greedy continuations of each row: token ids without the stop token.
 
-    When no row has a page and no delta is on, the bare core itself runs.
+    ``stop=False`` goes on to ``max_tokens`` whatever comes, for timing. When no row has a page and no delta is on, the
+    bare core itself runs.
     """
     if not rows:
         return []
@@ -109,7 +108,7 @@ def generate(
     with core.using(deltas):
         logits = stepper.prefill(keep=1)[:, -1]
         for n in range(max_tokens):
-            tokens = logits.argmax(-1) if sample is None else _draw(logits, sample)
+            tokens = logits.argmax(-1)
             for i in sorted(running):
                 token = int(tokens[i])
                 if stop and token in stops:
@@ -120,10 +119,6 @@ def generate(
                 break
             logits = stepper.step(tokens[:, None])[:, -1]
     return answers
-
-
-def _draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.multinomial(logits.float().softmax(-1), 1, generator=generator)[:, 0]
 
 
 def left_pad(prompts: Sequence[list[int]], filler: int) -> tuple[Tensor, Tensor]:

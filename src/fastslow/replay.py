@@ -30,8 +30,6 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
     tiers = Tiers(core, reader, config)
     stored = _stored_pages(home)
     experts = {e.payload["expert"]: load_expert(home, e.payload["expert"]) for e in home.log.events(["sleep"])}
-    if not all(experts.values()):  # a sleep is made again: it must see the pages as they were before they faded
-        stored = {n: p for n, p in stored.items() if p.numbers["bits"] == config.recall.bits}
     events = list(home.log.events())
     start = _load_fast(home, tiers, events)
     for n, event in enumerate(events):
@@ -166,7 +164,7 @@ def _without(
                 payloads[event.seq] = None
                 continue
         elif event.kind == "sleep":
-            payload, expert = sleeping.redo(home, new, event, tiers.experts)
+            payload, expert = sleeping.redo(home, new, event, gone, tiers.experts[event.payload["expert"]])
             if payload != event.payload:
                 payloads[event.seq] = payload
             if payload is None:

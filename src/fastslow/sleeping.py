@@ -1,24 +1,21 @@
 """Sleep: what moves from the medium tier to the slow one, and how it is taught.
 
 The reader is the teacher: it poses questions from an episode's page and answers them with the page in sight, and the
-expert learns to answer the same without it.
+expert learns to answer the same without it. Each group of episodes becomes an expert of its own, with an event of its
+own, so that a sleep that is cut off keeps what it has finished, and forgetting makes only one of them again.
 """
 
 from __future__ import annotations
 
 import time as wall
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from fastslow.decode import Row, generate
 from fastslow.errors import InputError, StoreError
 from fastslow.medium.reader import POSE
 from fastslow.reports import SleepReport
-from fastslow.slow import Exchange, Expert, Hooks, Outcome, Study, consolidate, consolidate_domain, make_study
-from fastslow.slow.training import seed_of
+from fastslow.slow import Expert, Ground, Hooks, Outcome, Study, consolidate, consolidate_domain, make_study, pose
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.tiers import Progress, Tiers
@@ -35,33 +32,59 @@ def sleep(
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SleepReport:
-    """Consolidate what there is to consolidate: facts into one new expert, language into another."""
+    """Consolidate what there is to consolidate: facts into small experts, language into one of its own.
+
+    Every group that is done is durable. Where ``stop`` says True, the next sleep goes on from there.
+    """
     begun, now = wall.monotonic(), clock()
     accepted: list[str] = []
     rejected: dict[str, str] = {}
-    detail: dict[str, Any] = {}
-    rolled_back = ""
-    for kind in UNFINISHED:
-        considered = tiers.facts_to_sleep_on(now) if kind == "facts" else tiers.language_to_sleep_on()
-        if not considered:
-            continue
-        outcome = _go_on(home, tiers, kind, considered, Hooks(progress=progress, stop=stop))
+    rolled_back: list[str] = []
+    detail: dict[str, Any] = {"groups": 0}
+    jobs = _jobs(tiers, now)
+    ground = Ground.make(tiers.core, tiers.config.facts) if any(kind == "facts" for kind, _ in jobs) else None
+    interrupted = False
+    for n, (kind, considered) in enumerate(jobs):
+        shown = _outer(progress, kind, n, len(jobs))
+        if stop is not None and stop():
+            interrupted = True
+            break
+        outcome = _go_on(home, tiers, kind, considered, ground, Hooks(progress=shown, stop=stop))
         if outcome.report is None:
-            return SleepReport(tuple(accepted), rejected, "", wall.monotonic() - begun, True, detail)
-        detail[kind] = outcome.report.plain()
+            interrupted = True
+            break
         rejected |= outcome.report.rejected
-        rolled_back = rolled_back or outcome.report.rolled_back
+        rolled_back += [outcome.report.rolled_back] if outcome.report.rolled_back else []
         accepted += outcome.report.accepted
+        detail["groups"] += 1
+        detail[kind] = outcome.report.plain()
         if outcome.expert is not None:
             _keep(home, tiers, kind, considered, outcome.expert, now)
         snapshots.delete(home.snapshots, UNFINISHED[kind])
-    return SleepReport(tuple(accepted), rejected, rolled_back, wall.monotonic() - begun, False, detail)
+    seconds = wall.monotonic() - begun
+    return SleepReport(tuple(accepted), rejected, "; ".join(rolled_back), seconds, interrupted, detail)
+
+
+def _jobs(tiers: Tiers, now: float) -> list[tuple[str, list[str]]]:
+    """What is consolidated, in order: facts in groups, the strongest first, then language."""
+    facts, size = tiers.facts_to_sleep_on(now), tiers.config.facts.group
+    jobs = [("facts", facts[i : i + size]) for i in range(0, len(facts), size)]
+    language = tiers.language_to_sleep_on()
+    return [*jobs, ("language", language)] if language else jobs
+
+
+def _outer(progress: Progress | None, kind: str, n: int, count: int) -> Progress | None:
+    """Progress of one group as that of the whole sleep."""
+    if progress is None:
+        return None
+    if kind == "language":
+        return progress
+    return lambda stage, step, steps, loss: progress(f"{kind} {stage}", n, count, loss)
 
 
 def _keep(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], expert: Expert, now: float) -> None:
     """Snapshot first, event second: an event always finds its expert, and an expert without an event is swept away."""
-    name = expert.delta.name
-    snapshots.save(home.snapshots, f"expert-{name}", expert.state(), home.log.head())
+    snapshots.save(home.snapshots, f"expert-{expert.delta.name}", expert.state(), home.log.head())
     event = home.log.append("sleep", _payload(kind, considered, expert), time=now)
     before = {n: r.page for n, r in tiers.episodes.records.items()}
     tiers.apply(event, expert=expert)
@@ -83,7 +106,9 @@ def _payload(kind: str, considered: Sequence[str], expert: Expert) -> dict[str, 
     }
 
 
-def _go_on(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], hooks: Hooks) -> Outcome:
+def _go_on(
+    home: Home, tiers: Tiers, kind: str, considered: Sequence[str], ground: Ground | None, hooks: Hooks
+) -> Outcome:
     """Consolidate, from where an interrupted sleep about the same episodes stopped."""
     name, (layout, version) = UNFINISHED[kind], LAYOUTS[kind]
     try:
@@ -95,78 +120,56 @@ def _go_on(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], hooks
         snapshots.save(home.snapshots, name, state, home.log.head())
 
     hooks = replace(hooks, save=save)
-    if found is not None:
-        try:
-            outcome = consolidate_kind(tiers, kind, considered, resume=found[0], hooks=hooks)
-        except InputError:
-            outcome = consolidate_kind(tiers, kind, considered, hooks=hooks)  # it was about other episodes
-    else:
-        outcome = consolidate_kind(tiers, kind, considered, hooks=hooks)
+    try:
+        resume = found[0] if found else None
+        outcome = consolidate_kind(tiers, kind, considered, ground=ground, resume=resume, hooks=hooks)
+    except InputError:
+        if found is None:
+            raise
+        outcome = consolidate_kind(tiers, kind, considered, ground=ground, hooks=hooks)  # it was about other episodes
     if outcome.state is not None:
         save(outcome.state)
     return outcome
 
 
 def consolidate_kind(
-    tiers: Tiers, kind: str, considered: Sequence[str], *, resume: State | None = None, hooks: Hooks | None = None
+    tiers: Tiers,
+    kind: str,
+    considered: Sequence[str],
+    *,
+    ground: Ground | None = None,
+    resume: State | None = None,
+    hooks: Hooks | None = None,
 ) -> Outcome:
-    """One expert from the episodes considered; a pure function of the tiers and their order."""
-    config = tiers.config
+    """One expert from the episodes considered: a pure function of the core, the reader, their texts and order."""
+    core, config = tiers.core, tiers.config
     if kind == "language":
         episodes = [(name, tiers.told[name].written) for name in considered]
-        return consolidate_domain(tiers.core, episodes, config.language, seed=config.seed, resume=resume, hooks=hooks)
+        return consolidate_domain(core, episodes, config.language, seed=config.seed, resume=resume, hooks=hooks)
+    studies = [study(tiers, name) for name in considered]
+    return consolidate(core, studies, config=config.facts, seed=config.seed, resume=resume, hooks=hooks, ground=ground)
 
-    def matched(text: str) -> list[str]:
-        return [hit.episode for hit in tiers.match(text) if hit.episode in considered]
 
-    return consolidate(
-        tiers.core, studies(tiers, considered), (), config.facts, seed=config.seed, matched=matched, resume=resume,
-        hooks=hooks,
-    )  # fmt: skip
+def study(tiers: Tiers, episode: str) -> Study:
+    """What an episode is studied with. Without a trained reader only rules make questions."""
+    text = tiers.told[episode].written
+    if tiers.reader is None:
+        return make_study(episode, text)
+    # From the text, not from the stored page: that fades, and a sleep made again must see what the first one saw.
+    page = tiers.episodes.states(tiers.episodes.write(text))
+    return make_study(episode, text, pose(tiers.core, text, [page], [tiers.reader.delta], POSE))
 
 
 def redo(
-    home: Home, tiers: Tiers, event: Event, experts: Mapping[str, Expert]
+    home: Home, tiers: Tiers, event: Event, gone: set[str], expert: Expert
 ) -> tuple[dict[str, Any] | None, Expert | None]:
-    """The payload and the expert of a sleep in a history from which something was taken: as they were where nothing
-    of it was considered, made again where something was. None where there is nothing left to consolidate."""
-    kind = event.payload["kind"]
-    considered = tiers.facts_to_sleep_on(event.time) if kind == "facts" else tiers.language_to_sleep_on()
+    """The payload and the expert of a sleep in a history without ``gone``: as they were where it considered none of
+    them, made again from the rest where it did, None where nothing is left."""
+    considered = [name for name in event.payload["considered"] if name not in gone]
     if considered == event.payload["considered"]:
-        return event.payload, experts[event.payload["expert"]]
-    if not considered:
+        return event.payload, expert
+    made = consolidate_kind(tiers, event.payload["kind"], considered).expert if considered else None
+    if made is None:
         return None, None
-    expert = consolidate_kind(tiers, kind, considered).expert
-    if expert is None:
-        return None, None
-    snapshots.save(home.snapshots, f"expert-{expert.delta.name}", expert.state(), home.log.head())
-    return _payload(kind, considered, expert), expert
-
-
-# ---------------------------------------------------------------------------------------------------------- teaching
-
-
-def studies(tiers: Tiers, considered: Sequence[str]) -> list[Study]:
-    """What each episode is studied with. Without a trained reader only rules make questions."""
-    return [
-        make_study(name, tiers.told[name].written, _posed(tiers, name) if tiers.reader else ()) for name in considered
-    ]
-
-
-@torch.no_grad()
-def _posed(tiers: Tiers, episode: str) -> list[Exchange]:
-    """Questions that the reader poses from a page, with the answers it gives with the page in sight.
-
-    The draws are seeded by the episode alone, so that they do not depend on what else is consolidated.
-    """
-    assert tiers.reader is not None
-    core, deltas = tiers.core, (tiers.reader.delta,)
-    page = tiers.episodes.pages([episode])
-    row = Row(core.prompt(POSE), page)
-    generator = torch.Generator().manual_seed(seed_of("pose", episode, tiers.config.seed))
-    drawn = generate(core, [row] * tiers.config.posed, deltas, max_tokens=32, sample=generator)
-    questions = list(dict.fromkeys(q for q in map(core.decode, drawn) if q.endswith(("?", "."))))
-    rows = [Row(core.prompt(question), page) for question in questions]
-    answers = [core.decode(ids) for ids in generate(core, rows, deltas, max_tokens=24)]
-    known = [Exchange(q, a) for q, a in zip(questions, answers, strict=True) if "don't know" not in a]
-    return [exchange for exchange in known if exchange.answer]
+    snapshots.save(home.snapshots, f"expert-{made.delta.name}", made.state(), home.log.head())
+    return _payload(event.payload["kind"], considered, made), made

@@ -29,8 +29,8 @@ ALL = ("fast", "medium", "slow")
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """``page``: most tokens of one episode. A sleep takes at most ``sleep_limit`` episodes of up to ``short`` tokens as
-    facts, and what is longer as a domain's language once it has ``domain`` tokens."""
+    """``page``: most tokens of one episode. A sleep takes episodes of up to ``short`` tokens as facts, and what is
+    longer as a domain's language once that has ``domain`` tokens."""
 
     recall: RecallConfig = field(default_factory=RecallConfig)
     fast: FastConfig = field(default_factory=FastConfig)
@@ -38,9 +38,7 @@ class LearnerConfig:
     language: DomainConfig = field(default_factory=DomainConfig)
     page: int = 96
     short: int = 48
-    sleep_limit: int = 48
     domain: int = 6000
-    posed: int = 6
     seed: int = 0
 
 
@@ -149,7 +147,7 @@ class Tiers:
             r for r in self.episodes.records.values() if not r.asleep and len(r.tokens.words) <= self.config.short
         ]
         records.sort(key=lambda r: (-r.strength(now, half_life), r.told))
-        return [r.episode for r in records[: self.config.sleep_limit]]
+        return [r.episode for r in records]
 
     def language_to_sleep_on(self) -> list[str]:
         """Longer episodes whose language no sleep has taken yet, in order, once there is enough of them."""

@@ -26,7 +26,7 @@ from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.learner import Learner
 from fastslow.store import io
-from fastslow.tiers import ALL, LearnerConfig
+from fastslow.tiers import ALL
 from fastslow.worlds import is_abstention, is_correct, is_false_memory
 from fastslow.worlds.invented import Probe, ProbeKind, World
 
@@ -209,8 +209,7 @@ def _restart(home: Path, core: Core, answers: list[dict[str, Any]], count: int =
 
 def _asleep(home: Path, core: Core, world: World, answers: list[dict[str, Any]]) -> dict[str, Any]:
     """Recall with the medium tier off, of what the memory answered before, on consolidated facts."""
-    config = LearnerConfig(sleep_limit=10_000)
-    with Learner.open(home, core, config=config) as learner:
+    with Learner.open(home, core) as learner:
         report = learner.sleep(progress=_bar())
         rows: dict[str, Any] = {"sleep_s": report.seconds, "sleep": report.detail, "slept": len(report.consolidated)}
         for kind in ("direct", "paraphrase"):
