@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastslow.cli import options, output, session
 from fastslow.errors import InputError
+
+if TYPE_CHECKING:
+    from fastslow.settings import Settings
 
 app = typer.Typer(name="bench", help="Experiments with a table and a plot each.", no_args_is_help=True)
 File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where the numbers go.", show_default=False)]
@@ -22,13 +25,25 @@ Tokens = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of text.")
 def recall(
     facts: Annotated[int, typer.Option(metavar="N", min=1, help="Facts to teach.")] = 40,
     seed: Seed = 0,
+    baselines: Annotated[bool, typer.Option(help="Measure the baselines beside it.")] = True,
+    lora: Annotated[bool, typer.Option("--lora", help="Naive LoRA among the baselines (slow).")] = False,
+    sleep: Annotated[bool, typer.Option("--sleep", help="Sleep at the end and ask again (slow).")] = False,
     core: options.CoreName = None,
     home: options.Home = None,
     file: File = None,
     plot: Plot = None,
 ) -> None:
     """Teach N invented facts one by one, then ask about all of them, beside the baselines."""
-    _run("recall", core, home, file, plot, facts=facts, seed=seed)
+    chosen = _checked(core, home, file, plot)
+    module = _module("recall")
+    with output.bars(brief=True) as progress:
+        session.prepare(chosen, progress)
+    bench = module.RecallBench(facts=facts, seed=seed, core=chosen.core, baselines=baselines, lora=lora, sleep=sleep)
+    result = module.run(bench, file)
+    if plot is not None:
+        from fastslow.store import io
+
+        io.write_atomic(plot, module.plot(result))
 
 
 @app.command(epilog="Example: fastslow bench fast --json fast.json")
@@ -40,7 +55,7 @@ def fast(
     file: File = None,
 ) -> None:
     """Perplexity of a long real text with fast weights on and off."""
-    _run("fast", core, home, file, None, tokens=tokens, seed=seed)
+    _run("fast", core, home, file, tokens=tokens, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench domain --json domain.json")
@@ -52,36 +67,41 @@ def domain(
     file: File = None,
 ) -> None:
     """Perplexity of unseen text after one sleep on a domain, and what that costs everything else."""
-    _run("domain", core, home, file, None, tokens=tokens, seed=seed)
+    _run("domain", core, home, file, tokens=tokens, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench writes --json writes.json")
 def writes(seed: Seed = 0, core: options.CoreName = None, home: options.Home = None, file: File = None) -> None:
     """Ways to write an episode side by side: quality, seconds and bytes."""
-    _run("writes", core, home, file, None, seed=seed)
+    _run("writes", core, home, file, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench manual --json manual.json")
 def manual(core: options.CoreName = None, home: options.Home = None, file: File = None) -> None:
     """Questions on the project's own manual: memory beside the bare core and pasted pages."""
-    _run("manual", core, home, file, None)
+    _run("manual", core, home, file)
 
 
-def _run(
-    name: str, core: str | None, home: Path | None, file: Path | None, plot: Path | None, **arguments: Any
-) -> None:
-    chosen = session.settings(core=core, home=home)
-    for path in (file, plot):
+def _run(name: str, core: str | None, home: Path | None, file: Path | None, **arguments: Any) -> None:
+    chosen = _checked(core, home, file, None)
+    module = _module(name)
+    with output.bars(brief=True) as progress:
+        loaded = session.load_core(chosen, progress)
+    module.run(file, core=loaded, **arguments)
+
+
+def _checked(core: str | None, home: Path | None, *files: Path | None) -> Settings:
+    """The settings, once it is sure that hours of work will find the place for their result."""
+    for path in files:
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise InputError(f"cannot write {path}: give a file in an existing folder")
+    return session.settings(core=core, home=home)
+
+
+def _module(name: str) -> Any:
     try:
-        module = import_module(f"fastslow.bench.{name}")
+        return import_module(f"fastslow.bench.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("fastslow"):
             raise
         raise InputError(f"this bench needs the package {error.name}: pip install 'fastslow[bench]'") from None
-    with output.bars(brief=True) as progress:
-        loaded = session.load_core(chosen, progress)
-    if plot is not None:
-        arguments["plot"] = plot
-    module.run(file, core=loaded, **arguments)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,12 +62,13 @@ def run(chosen: Settings, manual: Path, into: Path) -> Report:
         from fastslow.learner import Learner
 
         with Learner.open(home, loaded) as learner:
-            before = ask_all(learner, questions, progress, "asking the bare core", bare=True)
+            with learner.memory_off():
+                before = ask_all(learner, questions, chosen, progress, "asking the bare core")
             taught, cost = teach(learner, files, world, progress)
-            after = ask_all(learner, questions, progress, "asking with memory")
+            after = ask_all(learner, questions, chosen, progress, "asking with memory")
             status = learner.status()
         texts = [answer.text for answer in after]
-        again = ask_elsewhere(home, chosen.core, questions, progress)
+        again = ask_elsewhere(home, questions, chosen, progress)
         with Learner.open(home, loaded, create=False) as learner:
             forgetting = forget_one(learner, world, questions, texts, progress)
     return Report(
@@ -156,18 +156,16 @@ def fresh_home(into: Path) -> Path:
 
 def load(chosen: Settings, progress: Progress) -> tuple[Core, float]:
     """The core, and the seconds that loading took once it was fetched."""
-    from fastslow import cores
-
-    cores.locate(chosen.core, progress)
+    session.prepare(chosen, progress)
     began = time.monotonic()
     return session.load_core(chosen, progress), time.monotonic() - began
 
 
 def ask_all(
-    learner: Learner, questions: Sequence[Question], progress: Progress, label: str, bare: bool = False
+    learner: Learner, questions: Sequence[Question], chosen: Settings, progress: Progress, label: str
 ) -> list[Answer]:
-    with learner.memory_off() if bare else nullcontext():
-        return [learner.ask(question.text) for question in progress.track(questions, description=label)]
+    shown = progress.track(questions, description=label)
+    return [learner.ask(question.text, max_tokens=chosen.max_tokens) for question in shown]
 
 
 def teach(learner: Learner, files: Sequence[Path], world: World, progress: Progress) -> tuple[list[Taught], Cost]:
@@ -192,10 +190,11 @@ def teach(learner: Learner, files: Sequence[Path], world: World, progress: Progr
     return taught, cost
 
 
-def ask_elsewhere(home: Path, core: str, questions: Sequence[Question], progress: Progress) -> list[str]:
+def ask_elsewhere(home: Path, questions: Sequence[Question], chosen: Settings, progress: Progress) -> list[str]:
     """The same questions in a process of its own, which knows nothing but the home."""
     task = progress.add_task("asking again in a new process", total=None)
-    command = [sys.executable, "-m", "fastslow.cli.main", "ask", "-", "--json", "--home", str(home), "--core", core]
+    command = [sys.executable, "-m", "fastslow.cli.main", "ask", "-", "--json", "--home", str(home)]
+    command += ["--core", chosen.core, "--max-tokens", str(chosen.max_tokens)]
     lines = "".join(" ".join(question.text.split()) + "\n" for question in questions)
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
     if done.returncode:

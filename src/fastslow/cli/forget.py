@@ -12,7 +12,7 @@ EXAMPLE = "Example: fastslow forget e12 --yes   (without --yes: a dry run)"
 
 
 def forget(
-    episodes: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of episodes, as in fastslow history.")],
+    episodes: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of episodes, as in fastslow history.")],
     yes: Annotated[bool, typer.Option("--yes", help="Really forget; without it only show what would happen.")] = False,
     home: options.Home = None,
     core: options.CoreName = None,

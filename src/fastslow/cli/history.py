@@ -27,8 +27,10 @@ def history(
         return
     console = output.out()
     table = output.table("id", "when", "source", "stage", "strength", "uses", "text", right=("strength", "uses"))
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    room = max(30, console.width - 75)
+    widest = max((min(24, len(episode.source)) for episode in shown), default=0)
+    room = max(20, console.width - widest - 64)  # 64: the other columns
+    for column in table.columns:
+        column.no_wrap = True
     for episode in shown:
         text = f"{episode.heading}: {episode.text}" if episode.heading else episode.text
         table.add_row(

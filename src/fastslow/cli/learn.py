@@ -17,7 +17,7 @@ EXAMPLE = "Example: fastslow learn notes.md manual/ && echo 'Kestrel launches in
 
 
 def learn(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Text or Markdown files, folders, or - .")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Text or Markdown files, folders, or - .")],
     encoding: Annotated[str, typer.Option(metavar="NAME", help="How the files are encoded.")] = "utf-8",
     replace: Annotated[bool, typer.Option("--replace", help="Put a mark in place of bytes that do not fit.")] = False,
     home: options.Home = None,

@@ -68,12 +68,10 @@ def run(arguments: Sequence[str]) -> int:
         return _report(stopped, stopped.exit_code, as_json)
     except FastslowError as error:
         return _report(error, error.exit_code, as_json)
-    except BrokenPipeError:
-        # the reader of the output has gone (`fastslow history | head`); what is still buffered has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         usage = getattr(error, "format_message", None)
+        if usage is not None and not usage():
+            return 2  # a group without a command: its help was shown
         if usage is not None:
             return _report(Exception(f"{usage()} (fastslow {_command(arguments)}--help explains)"), 2, as_json)
         if os.environ.get("FASTSLOW_DEBUG"):
@@ -100,7 +98,14 @@ def _command(arguments: Sequence[str]) -> str:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader has gone (`fastslow history | head`); what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -30,18 +30,24 @@ def settings(**flags: Any) -> Settings:
 def load_core(chosen: Settings, progress: Progress) -> Core:
     """Fetch the core where it is not cached, and load it. Raises CoreError."""
     task = progress.add_task(f"opening {chosen.core}", total=None)
+    prepare(chosen, progress)
+    from fastslow.core import Core
+
+    core = Core.load(chosen.core)
+    progress.update(task, description=f"opened {chosen.core}", total=1, completed=1)
+    return core
+
+
+def prepare(chosen: Settings, progress: Progress) -> None:
+    """What comes before loading: the threads, and a core in the cache."""
     # imported here because torch takes seconds, and most errors are found without it
     import torch
 
     from fastslow import cores
-    from fastslow.core import Core
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     cores.locate(chosen.core, progress)
-    core = Core.load(chosen.core)
-    progress.update(task, description=f"opened {chosen.core}", total=1, completed=1)
-    return core
 
 
 @contextmanager
