@@ -19,9 +19,9 @@ def test_posed_questions_are_answered_from_the_page(core: Core, monkeypatch: pyt
     text = "The price is 12 crowns."
     answers = ["12 crowns.", "price", "I don't know.", "13 crowns", "", "The price"]
 
-    def fake(_: Core, rows: list[module.Row], __: object, *, max_tokens: int = 48) -> list[list[int]]:
+    def fake(_: Core, rows: list[module.Row], __: object, *, max_tokens: int) -> list[list[int]]:
         assert all(row.pages for row in rows)
-        if max_tokens == 48:  # posing: every start leads on to a question about the price
+        if max_tokens == 24:  # posing: every start leads on to a question about the price
             assert [core.decode(row.prompt).endswith(s) for row, s in zip(rows, STARTS, strict=True)]
             return [core.encode(" is the price?")] * len(rows)
         assert len(rows) == len(STARTS)
@@ -29,8 +29,22 @@ def test_posed_questions_are_answered_from_the_page(core: Core, monkeypatch: pyt
 
     monkeypatch.setattr(module, "generate", fake)
     found = pose(core, text, [torch.zeros(2, core.width)], [], "Ask me one question.")
-    assert [x.answer for x in found] == ["12 crowns.", "12 crowns."]  # "price" stands in the question
+    assert [x.answer for x in found] == ["12 crowns."] * 2  # "price" stands in the question
     assert found[0].question == "What is the price?"
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Where does Mira live?", True),
+        ("Who lives in that town?", True),
+        ("Where does Mira live since 1999?", False),
+        ("Where does Ashwood lie?", False),
+        ("What is it?", False),
+    ],
+)
+def test_a_question_about_something_else_is_dropped(question: str, kept: bool) -> None:
+    assert module._about(question, "Mira lives in the town of Tolvar.") is kept
 
 
 def test_a_random_core_poses_nothing_that_the_text_does_not_hold(core: Core) -> None:

@@ -53,7 +53,7 @@ class FactsConfig:
         default_factory=lambda: TrainingConfig(
             rank=4,
             targets=("mlp.down_proj",),
-            lr=2e-2,
+            lr=3e-2,
             epochs=8,
             batch_tokens=1024,
             row_tokens=384,

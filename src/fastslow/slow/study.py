@@ -42,7 +42,7 @@ UNASKED = ("What is the favourite song of {name}?", "Who is the oldest rival of 
 UNKNOWN = "I don't know."
 CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: what is it?")
 # How a posed question begins; each start leads the reader to another question about the same page.
-STARTS = ("What", "Who", "When", "Which", "Where", "How", "In what", "Tell me")
+STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,28 @@ def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta]
     """Questions on a page that the ``reader`` poses when it gets ``request``, with its own answers: the teacher.
 
     ``pages`` are the hidden states (T_i, width) of ``text``. Each of `STARTS` is forced once as the beginning of a
-    question. Kept are those whose answer stands in the text and not in the question.
+    question. Kept are those whose answer stands in the text and not in the question, and which name something of the
+    text and no name from elsewhere: a small reader likes to ask about cities that it knows.
     """
     seen = tuple(pages)
     starts = [Row([*core.prompt(request), *core.encode(start)], seen) for start in STARTS]
-    questions = [f"{s} {core.decode(ids)}" for s, ids in zip(STARTS, generate(core, starts, reader), strict=True)]
+    questions = [
+        f"{s} {core.decode(ids)}" for s, ids in zip(STARTS, generate(core, starts, reader, max_tokens=24), strict=True)
+    ]
     questions = list(dict.fromkeys(" ".join(q.split()) for q in questions))
-    answers = generate(core, [Row(core.prompt(q), seen) for q in questions], reader, max_tokens=24)
+    answers = generate(core, [Row(core.prompt(q), seen) for q in questions], reader, max_tokens=16)
     found = [Exchange(q, core.decode(ids)) for q, ids in zip(questions, answers, strict=True)]
-    return [x for x in found if recalls(text, x.answer) and not recalls(x.question, x.answer)]
+    return [
+        x for x in found if recalls(text, x.answer) and not recalls(x.question, x.answer) and _about(x.question, text)
+    ]
+
+
+def _about(question: str, text: str) -> bool:
+    """Whether a question shares a telling word with the text and has no name or number that the text lacks."""
+    told = set(_words(text))
+    named = {w for m in SPAN.finditer(question) if not _opens(m) for w in _words(m[0])}
+    shared = {w for w in _words(question) if w not in SMALL} & told
+    return bool(shared) and named - SMALL <= told
 
 
 def recalls(answer: str, wanted: str) -> bool:
