@@ -118,7 +118,7 @@ class Core:
         transformers_logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError, KeyError) as error:
             raise CoreError(f"{folder} holds no causal language model that transformers can load: {error}") from error
         model.eval().requires_grad_(False)
@@ -229,14 +229,13 @@ class Core:
         ``merge=True`` adds them into effective weights (no cost per token; the last few sets are kept);
         ``merge=False`` keeps the factors live, so that gradients flow into them.
         """
-        if merge:
-            for name, weight in self._effective(tuple(deltas)).items():
+        effective = self._effective(tuple(deltas)) if merge else {}
+        try:
+            for name, weight in effective.items():
                 self.linears[name].merge(weight)
-        else:
-            for delta in deltas:
+            for delta in () if merge else deltas:
                 for name, pair in delta.factors.items():
                     self.linears[name].live.append(pair)
-        try:
             yield
         finally:
             for linear in self.linears.values():

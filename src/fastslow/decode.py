@@ -182,8 +182,11 @@ class _MemoryStepper:
         return out.last_hidden_state
 
     def _top(self, hidden: Tensor, position: Tensor, keep: int) -> Tensor:
-        # One new token sees everything that is no padding, so that most steps need no mask at all.
-        everything = bool((self.segments != PAD).all()) if hidden.shape[1] == 1 else bool((self.segments == LIVE).all())
+        # One new token sees everything that is no padding, so that most steps need no mask at all. Where layers slide,
+        # the model's own mask would push the pages out of sight as the answer grows.
+        slides = "sliding_attention" in (getattr(self.core.top.config, "layer_types", None) or ())
+        single = hidden.shape[1] == 1 and not slides
+        everything = bool(((self.segments != PAD) if single else (self.segments == LIVE)).all())
         mask = None if everything else masks(self.core, self.segments, hidden.shape[1])
         out = self.core.top(
             inputs_embeds=hidden,
