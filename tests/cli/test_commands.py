@@ -266,7 +266,7 @@ def test_train_reader_writes_where_the_learner_looks(
 
     def small(core: object, recipe: training.ReaderRecipe, **more: object) -> object:
         recipes.append(recipe)
-        small = training.ReaderRecipe(recipe.seed, worlds=1, facts=12, router_steps=2, steps=1, batch=2, rank=2)
+        small = training.ReaderRecipe(recipe.seed, worlds=2, facts=40, router_steps=2, steps=1, batch=2, rank=2)
         return real(core, small, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "train_reader", small)

@@ -18,12 +18,13 @@ app = typer.Typer(name="bench", help="Experiments with a table and a plot each."
 File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where the numbers go.", show_default=False)]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Where the plot goes.", show_default=False)]
 Seed = Annotated[int, typer.Option(metavar="S", min=0, help="Decides everything that is drawn.")]
+Facts = Annotated[int, typer.Option(metavar="N", min=1, help="Facts to teach.")]
 Tokens = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of text.")]
 
 
 @app.command(epilog="Example: fastslow bench recall --facts 40 --seed 7 --json recall.json")
 def recall(
-    facts: Annotated[int, typer.Option(metavar="N", min=1, help="Facts to teach.")] = 40,
+    facts: Facts = 40,
     seed: Seed = 0,
     baselines: Annotated[bool, typer.Option(help="Measure the baselines beside it.")] = True,
     lora: Annotated[bool, typer.Option("--lora", help="Naive LoRA among the baselines (slow).")] = False,
@@ -71,9 +72,15 @@ def domain(
 
 
 @app.command(epilog="Example: fastslow bench writes --json writes.json")
-def writes(seed: Seed = 0, core: options.CoreName = None, home: options.Home = None, file: File = None) -> None:
+def writes(
+    facts: Facts = 40,
+    seed: Seed = 11,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    file: File = None,
+) -> None:
     """Ways to write an episode side by side: quality, seconds and bytes."""
-    _run("writes", core, home, file, seed=seed)
+    _run("writes", core, home, file, facts=facts, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench manual --json manual.json")

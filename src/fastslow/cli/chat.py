@@ -77,7 +77,8 @@ class Conversation:
         written = self.written.pop()
         del self.messages[-2:]
         self.learner.forget(*written)
-        return f"forgot the last turn and the {output.number(len(written) - 1, 'episode')} that it wrote"
+        taught = f" and the {output.number(len(written) - 1, 'episode')} that it wrote" if written[1:] else ""
+        return f"forgot the last turn{taught}"
 
     def status(self) -> str:
         now = self.learner.status()

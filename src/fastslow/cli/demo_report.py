@@ -175,7 +175,7 @@ def _picture(report: Report) -> bytes:
         left.bar_label(drawn, [f"{good}/{asked}" for good, asked in scores], padding=2, fontsize=9)
     names = [TITLES[about].removeprefix("Questions on ") for about in report.scores]
     left.set_xticks(range(len(names)), names)
-    left.set(ylim=(0, 112), ylabel="right answers, %", title="Questions answered")
+    left.set(ylim=(0, 130), yticks=range(0, 101, 20), ylabel="right answers, %", title="Questions answered")
     left.legend(frameon=False, loc="upper left", ncols=3, fontsize=8)
     tiers = ("slow", "medium", "fast")
     sizes = [report.status.bytes.get(tier, 0) for tier in tiers]

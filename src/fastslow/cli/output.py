@@ -16,14 +16,16 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from fastslow.errors import FastslowError
 
@@ -84,13 +86,24 @@ def note(text: str) -> None:
         err().print(text, style="dim")
 
 
+class Done(ProgressColumn):
+    """How much of a task is done: steps, bytes where there are millions of them, and nothing for a single step."""
+
+    def render(self, task: Task) -> Text:
+        if not task.total or task.total == 1:
+            return Text()
+        if task.total >= 1_000_000:
+            return Text(f"{size(task.completed)} of {size(task.total)}")
+        return Text(f"{task.completed:.0f}/{task.total:.0f}")
+
+
 def bars(*, brief: bool = False) -> Progress:
     """Progress bars on standard error. `brief` ones vanish when they are done, and are not shown to a log file."""
     return Progress(
         SpinnerColumn(finished_text="[green]✓[/green]"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
-        MofNCompleteColumn(),
+        Done(),
         TimeElapsedColumn(),
         console=err(),
         transient=brief,

@@ -60,6 +60,7 @@ def open_learner(chosen: Settings, *, create: bool = False) -> Iterator[Learner]
         require_home(chosen)
     with output.bars(brief=True) as progress:
         core = load_core(chosen, progress)
+        progress.add_task(f"opening {output.short_path(chosen.home)}", total=None)
         from fastslow.learner import Learner
 
         learner = Learner.open(chosen.home, core, create=create)
