@@ -27,17 +27,27 @@ from fastslow.slow.experts import logits, open_experts
 from fastslow.state import State
 
 FREE = Bounds(kl=float("inf"), drift=float("inf"), older=1.0)
-TRAINING = TrainingConfig(rank=8, lr=2e-2, epochs=40, batch_tokens=512, row_tokens=192, save_every=5, anchor_weight=0.0)
+TRAINING = TrainingConfig(
+    rank=8,
+    targets=("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "self_attn.q_proj", "self_attn.v_proj"),
+    lr=3e-3,
+    epochs=80,
+    batch_tokens=512,
+    row_tokens=192,
+    save_every=5,
+    anchor_weight=0.0,
+)
 CONFIG = FactsConfig(training=TRAINING, group=2, above=0.34, rounds=1, accept=0.5, anchors=2, probes=2, bounds=FREE)
 
 
 def study(episode: str, subject: str, value: str) -> Study:
-    """One lesson that is its own check: a random core can learn a string, but not see through another wording."""
+    """One lesson that is its own check: a random core can learn a string, but not see through another wording. Without
+    a raw text, so that half the steps do."""
     exchange = Exchange(f"When was {subject}?", value)
-    return Study(episode, f"{subject} is from {value}.", (exchange,), (exchange,))
+    return Study(episode, "", (exchange,), (exchange,))
 
 
-A, B, C = study("a", "Tolvar", "1721"), study("b", "Mira", "green"), study("c", "the harbour", "nine")
+A, B, C = study("a", "Tolvar", "7"), study("b", "Mira", "4"), study("c", "the harbour", "9")
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +158,10 @@ def test_a_broken_bound_rolls_back(core: Core, expert: Expert, bounds: Bounds) -
 
 
 def test_older_episodes_are_replayed_and_kept(core: Core, expert: Expert) -> None:
-    gently = replace(CONFIG, training=replace(TRAINING, lr=1e-2))
-    outcome = consolidate(core, [C], [A, B], gently, seed=1, previous=expert)
+    outcome = consolidate(core, [C], [A, B], replace(CONFIG, accept=0.0), seed=1, previous=expert)
     assert outcome.expert is not None and outcome.report is not None
     assert outcome.expert.episodes == ("a", "b", "c")
-    assert recall(core, [A, B, C], outcome.expert.delta) == [1.0, 1.0, 1.0]
+    assert recall(core, [A, B], outcome.expert.delta) == [1.0, 1.0]
     assert outcome.report.older_before == outcome.report.older_after == 1.0
     assert outcome.expert.state().hash() != expert.state().hash()
 
@@ -187,14 +196,13 @@ def test_a_state_of_another_sleep_is_refused(core: Core) -> None:
         consolidate(core, [A, C], config=CONFIG, seed=1, resume=part.state)
 
 
-def test_a_sleep_is_a_function_of_its_episodes_alone(core: Core, outcome: Outcome) -> None:
+def test_a_sleep_is_a_function_of_its_episodes_alone(core: Core) -> None:
     """Forgetting replays the sleep without the episode: nothing of a sleep with it may linger anywhere."""
-    consolidate(core, [A, C, B], config=CONFIG, seed=1)
-    again = consolidate(core, [A, B], config=CONFIG, seed=1)
-    assert again.expert is not None and outcome.expert is not None
-    assert again.expert.state().to_bytes() == outcome.expert.state().to_bytes()
-    other = consolidate(core, [A, C, B], config=CONFIG, seed=1)
-    assert other.expert is not None and other.expert.state().hash() != again.expert.state().hash()
+    free = replace(CONFIG, accept=0.0, training=replace(TRAINING, epochs=5))
+    first, other, again = (consolidate(core, part, config=free, seed=1).expert for part in ([A, B], [A, C, B], [A, B]))
+    assert first is not None and other is not None and again is not None
+    assert again.state().to_bytes() == first.state().to_bytes()
+    assert other.state().hash() != first.state().hash()
 
 
 def test_with_an_expert_for_each_episode_forgetting_one_changes_no_bit_of_the_others(core: Core) -> None:
@@ -208,7 +216,7 @@ def test_with_an_expert_for_each_episode_forgetting_one_changes_no_bit_of_the_ot
 def test_an_interrupted_row_of_experts_ends_with_its_state(core: Core) -> None:
     alone = replace(CONFIG, group=1, accept=0.0, training=replace(TRAINING, epochs=5))
     calls = iter(range(10_000))
-    outcomes = list(consolidate_each(core, [A, B, C], alone, seed=1, hooks=Hooks(stop=lambda: next(calls) == 14)))
+    outcomes = list(consolidate_each(core, [A, B, C], alone, seed=1, hooks=Hooks(stop=lambda: next(calls) == 7)))
     assert [o.state is None for o in outcomes] == [True, False]
     again = consolidate(core, [B], config=alone, seed=1, resume=outcomes[1].state)
     whole = consolidate(core, [B], config=alone, seed=1)

@@ -289,6 +289,7 @@ def _plot(result: dict[str, Any], scores: Scores, threshold: float) -> bytes:
     left.set_xticks(range(2), ["unseen topics of the domain", "general passages"])
     left.set(ylabel="perplexity", title="After one sleep")
     left.legend(frameon=False, loc="upper left")
+    left.margins(y=0.12)
     every = [*scores.domain, *scores.chat, *scores.general]
     bins = [min(every) + (max(every) - min(every)) * i / 40 for i in range(41)]
     kinds = (("unseen topics", scores.domain, "#1f77b4"), ("chat", scores.chat, "#d62728"))
@@ -298,9 +299,8 @@ def _plot(result: dict[str, Any], scores: Scores, threshold: float) -> bytes:
     right.axvline(threshold, color="black", linestyle="--", linewidth=1)
     right.annotate(" opens", (threshold, right.get_ylim()[1] * 0.93), fontsize=8)
     right.set(xlabel="score of the gate", ylabel="share of windows", title="The gate on held-out text")
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="upper center")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     pyplot.close(figure)
     return buffer.getvalue()
-
