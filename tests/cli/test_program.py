@@ -70,6 +70,11 @@ def test_every_command_has_help_with_an_example_and_the_usual_options(
     assert all(option in shown for option in ("--core", "--json") + (("--home",) if command != ["demo"] else ()))
 
 
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("fastslow 0.")
+
+
 def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     for group in ([], *([name] for name in GROUPS)):
         main.run(group)

@@ -226,6 +226,8 @@ def forget_one(
     began = time.monotonic()
     learner.forget(episode, progress=output.phases(progress))
     seconds = time.monotonic() - began
+    for task in progress.tasks:  # a replay skips what is forgotten, so its bar ends a little early
+        progress.update(task.id, completed=task.total)
     now = learner.ask(question.text).text
     found = sum(path.read_bytes().count(text.encode()) for path in learner.home.folder.rglob("*") if path.is_file())
     return Forgetting(text, question.text, answer, now, not question.right(now), found, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -28,15 +29,34 @@ from fastslow.cli import (
 )
 from fastslow.errors import FastslowError
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        output.emit_text(f"fastslow {version('fastslow')}")
+        raise typer.Exit()
+
+
 app = typer.Typer(
     name="fastslow",
-    help="A language model that keeps what it learns: three memories, fast, medium and slow.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def fastslow(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A language model that keeps what it learns: three memories, fast, medium and slow."""
+
+
 LEARNING, LOOKING, MACHINERY = "Learning and asking", "Looking inside", "Machinery"
 app.command(rich_help_panel=LEARNING, epilog=learn.EXAMPLE)(learn.learn)
 app.command(rich_help_panel=LEARNING, epilog=ask.EXAMPLE)(ask.ask)
