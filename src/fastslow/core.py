@@ -110,7 +110,7 @@ class Core:
     ) -> Core:
         """Load the default core, a local folder, a GGUF file or a hub id, frozen and ready to read.
 
-        ``split`` is the layer of the cut; None takes a third of the depth, which is layer 10 of the default core's 30
+        ``split`` is the layer of the cut; None takes a seventh of the depth, which is layer 4 of the default core's 30
         (docs/lab.md has the measurement). Raises CoreError when the core cannot be found or is no causal LM.
         """
         folder = cores.locate(name)
@@ -126,7 +126,7 @@ class Core:
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN_TEMPLATE
         depth = model.config.num_hidden_layers
-        return cls(name=name, model=model, tokenizer=tokenizer, split=depth // 3 if split is None else split)
+        return cls(name=name, model=model, tokenizer=tokenizer, split=max(1, depth // 7) if split is None else split)
 
     @property
     def fingerprint(self) -> dict[str, str]:

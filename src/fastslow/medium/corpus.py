@@ -5,8 +5,10 @@ No name, wording, plain value or seed of it occurs in a world that judges (`fast
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 import torch
 from torch import Tensor
@@ -14,8 +16,13 @@ from torch import Tensor
 from fastslow.core import Core
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import Tokens, word_codes
-from fastslow.worlds.invented import PROBE_KINDS, Probe, ProbeKind, World
+from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World
+from fastslow.worlds.names import FIRM_WORDS
 
+NAMED = frozenset(ENTITY.values())
+ONSETS = "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sp sw".split()
+CLUSTERS = "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll ss nn zz mpt lf rst ngl bb dd xt".split()
+ENDINGS = ["", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well"]
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
 
 
@@ -53,6 +60,7 @@ def streams(
     for seed in seeds:
         world = World.make(seed, facts=facts, split="train", updates=0.12, restates=0.0, retracts=0.06)
         for prose, (texts, asks) in enumerate((_lines(world), _paragraphs(world))):
+            texts, asks = _renamed(world, texts, asks)
             if progress:
                 progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
             states = encode(core, texts)
@@ -60,6 +68,30 @@ def streams(
             records = [Tokens(standard.apply(h), *word_codes(core, t)) for h, t in zip(states, texts, strict=True)]
             built.append(Stream(texts, states, records, asks, questions, bool(prose)))
     return built
+
+
+def _renamed(world: World, texts: list[str], asks: list[Ask]) -> tuple[list[str], list[Ask]]:
+    """The same with most names replaced by others of every sound: a reader that hears names of one stock alone learns
+    to spell that stock. A cluster inside the word keeps the new names apart from all that a world can make."""
+    rng = Random(f"{world.seed}-names")
+    entities = {f.subject for f in world.facts} | {e.fact.value for e in world.events if e.fact.value_kind in NAMED}
+    words = sorted({w for name in entities for w in name.split() if w[:1].isupper()} - set(FIRM_WORDS["train"]))
+    new = {word: _name(rng) for word in words if rng.random() < 0.85}
+    pattern = re.compile(r"\b(" + "|".join(sorted(new, key=len, reverse=True)) + r")\b")
+
+    def rename(text: str) -> str:
+        return pattern.sub(lambda m: new[m[0]], text)
+
+    def ask_renamed(ask: Ask) -> Ask:
+        answer = None if ask.probe.answer is None else rename(ask.probe.answer)
+        return replace(ask, probe=replace(ask.probe, question=rename(ask.probe.question), answer=answer))
+
+    return [rename(text) for text in texts], [ask_renamed(ask) for ask in asks]
+
+
+def _name(rng: Random) -> str:
+    word = rng.choice(ONSETS) + rng.choice("aeiou") + rng.choice(CLUSTERS) + rng.choice("aeiouy")
+    return (word + rng.choice(ENDINGS)).capitalize()
 
 
 def tokens(core: Core, standard: Standard, texts: Sequence[str]) -> list[Tokens]:

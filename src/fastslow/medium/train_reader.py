@@ -24,13 +24,13 @@ UNKNOWN = "I don't know."
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
 SHARES = {
     "direct": 0.2,
-    "paraphrase": 0.22,
-    "reverse": 0.12,
-    "two_hop": 0.2,
-    "updated": 0.08,
-    "retracted": 0.04,
-    "never_taught": 0.05,
-    "neighbour": 0.09,
+    "paraphrase": 0.24,
+    "reverse": 0.14,
+    "two_hop": 0.22,
+    "updated": 0.1,
+    "retracted": 0.02,
+    "never_taught": 0.03,
+    "neighbour": 0.05,
 }
 
 
@@ -39,13 +39,13 @@ class ReaderRecipe:
     """Everything that decides what a reader becomes. ``pages`` is the most that are in sight of one question."""
 
     seed: int = 0
-    worlds: int = 6
-    facts: int = 200
+    worlds: int = 8
+    facts: int = 120
     router_steps: int = 400
     steps: int = 200
     batch: int = 16
     rank: int = 16
-    rate: float = 1.5e-3
+    rate: float = 2e-3
     pages: int = 10
     pose: float = 0.08
     paragraphs: float = 0.25
@@ -111,7 +111,7 @@ class _Drawer:
 
     def batch(self) -> list[Lesson]:
         """Lessons of one batch have about as many pages as each other, so that little of it is padding."""
-        pages = self.rng.randint(1, self.recipe.pages)
+        pages = round(self.recipe.pages ** self.rng.random())  # few more often than many
         return [self._lesson(max(1, pages + self.rng.randint(-1, 1))) for _ in range(self.recipe.batch)]
 
     def _lesson(self, pages: int) -> Lesson:
