@@ -99,7 +99,7 @@ class Learner:
                 progress(n + 1, len(pieces))
         return episodes
 
-    def _learn(self, piece: Piece, source: str) -> Episode:
+    def _check_length(self, piece: Piece) -> None:
         tokens = len(self.core.encode(piece.written))
         # A little room above the splitter's own bound, which adds up pieces whose tokens join differently.
         if tokens > 2 * self.tiers.config.page:
@@ -107,6 +107,9 @@ class Learner:
                 f"this text has {tokens} tokens, one episode has at most {2 * self.tiers.config.page}: "
                 "use learn_document, which splits it"
             )
+
+    def _learn(self, piece: Piece, source: str) -> Episode:
+        self._check_length(piece)
         now, known = self._clock(), self.tiers.said_before(piece.written)
         payload = {"text": piece.text, "source": source, "heading": piece.heading}
         if known is not None:
@@ -127,16 +130,17 @@ class Learner:
     def chat(self, messages: Sequence[dict[str, str]], max_tokens: int = 200) -> Answer:
         """Answer the last message of a conversation (roles "user" and "assistant", newest last).
 
-        What the user states, rather than asks, is learned as an episode. The turn passes through the fast tier. What
-        the core says itself is never learned as an episode: memory must not feed on its own answers.
+        What the user states, rather than asks, is learned as an episode. What the user says passes through the fast
+        tier. What the core says itself is not kept at all: memory must not feed on its own answers, and an answer can
+        hold the words of any episode, which forgetting that episode could not find again.
         """
-        last = _clean(messages[-1]["content"])
+        last = _clean(_last(messages))
         answer = self._answer(last, list(messages), max_tokens, ALL)
         states = not last.endswith("?") and len(last.split()) > 3
         learned = [episode.id for episode in self.learn_document(last, "chat")] if states else []
-        turn = f"user: {last}\nassistant: {answer.text}"
-        name = "t" + hashlib.sha256(f"{self.home.log.head()}{turn}".encode()).hexdigest()[:12]
-        self.tiers.apply(self.home.log.append("turn", {"text": turn, "episodes": learned}, name, time=self._clock()))
+        turn = {"text": f"user: {last}", "episodes": list(dict.fromkeys([*learned, *(h.episode for h in answer.hits)]))}
+        name = "t" + hashlib.sha256(f"{self.home.log.head()}{last}".encode()).hexdigest()[:12]
+        self.tiers.apply(self.home.log.append("turn", turn, name, time=self._clock()))
         return answer
 
     def _answer(self, question: str, messages: list[dict[str, str]], max_tokens: int, tiers: Sequence[str]) -> Answer:
@@ -282,13 +286,17 @@ class Learner:
     def import_(self, path: Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
         """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            # Not splitlines: JSON keeps line separators such as U+2028 inside a string as they are.
+            lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+        pieces = [Piece(row["heading"], row["text"]) for row in rows]
+        for piece in pieces:
+            self._check_length(piece)
         episodes = []
-        for n, row in enumerate(rows):
-            episodes.append(self._learn(Piece(row["heading"], _clean(row["text"])), row["source"]))
+        for n, (piece, row) in enumerate(zip(pieces, rows, strict=True)):
+            episodes.append(self._learn(piece, row["source"]))
             if progress:
                 progress(n + 1, len(rows))
         return episodes
@@ -297,9 +305,22 @@ class Learner:
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-        return {"text": str(row["text"]), "heading": str(row.get("heading", "")), "source": str(row.get("source", ""))}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text, heading, source = row["text"], row.get("heading", ""), row.get("source", "")
+        if heading:
+            _clean(str(heading))
+        return {"text": _clean(str(text)), "heading": str(heading), "source": str(source)}
+    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path}, line {number}, is no exported episode ({error}): nothing was learned") from error
+
+
+def _last(messages: Sequence[dict[str, str]]) -> str:
+    """What the user said last. Raises InputError for what is no conversation."""
+    sound = all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages)
+    if not messages or not sound or messages[-1]["role"] != "user":
+        raise InputError("a conversation is a list of messages with a role and a content, the last one the user's")
+    for message in messages:
+        _clean(message["content"] or "nothing")  # an answer may be empty, a word of the user's may not
+    return messages[-1]["content"]
 
 
 def _clean(text: str) -> str:
@@ -307,6 +328,10 @@ def _clean(text: str) -> str:
     text = text.strip()
     if not text:
         raise InputError("the text is empty: give something to learn or to ask")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text is not valid Unicode ({error.reason}): decode it with its own encoding") from error
     if "\0" in text:
         raise InputError("the text holds a NUL character, so it is probably a binary file: give plain text")
     return text

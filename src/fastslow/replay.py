@@ -6,8 +6,9 @@ the log, and forgetting is a replay without what is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 from fastslow import sleeping
 from fastslow.core import Core
@@ -20,9 +21,8 @@ from fastslow.slow import Expert
 from fastslow.slow import experts as slow_experts
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
+from fastslow.store.log import FIRST_HASH
 from fastslow.tiers import LearnerConfig, Progress, Tiers
-
-FAST = "fast"
 
 
 def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -> Tiers:
@@ -41,7 +41,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
                 snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, fast=n >= start)
     _keep_pages(home, tiers, stored)
-    _sweep(home, tiers)
+    _sweep(home, tiers, events)
     return tiers
 
 
@@ -64,10 +64,15 @@ def _keep_pages(home: Home, tiers: Tiers, stored: Mapping[str, State]) -> None:
             home.log.delete_record(name)
 
 
+def _fast_name(config: LearnerConfig) -> str:
+    """Fast weights of other settings are another state, with other shapes."""
+    return f"fast-{sha256(repr(config.fast).encode()).hexdigest()[:8]}"
+
+
 def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
     """Take the saved fast state in; the index of the first event that it has not seen."""
     try:
-        found = snapshots.load(home.snapshots, FAST, trajectory.LAYOUT, trajectory.VERSION)
+        found = snapshots.load(home.snapshots, _fast_name(tiers.config), trajectory.LAYOUT, trajectory.VERSION)
     except StoreError:
         found = None  # damaged: made again by replay
     if found is None:
@@ -82,8 +87,8 @@ def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
 
 def save_fast(home: Home, tiers: Tiers) -> None:
     """Save the fast state, so that the next opening need not stream the whole log again."""
-    if tiers.seen:
-        snapshots.save(home.snapshots, FAST, tiers.fast, home.log.head())
+    if tiers.seen and tiers.sound:
+        snapshots.save(home.snapshots, _fast_name(tiers.config), tiers.fast, home.log.head())
 
 
 def fast_size(tiers: Tiers) -> float:
@@ -104,12 +109,13 @@ def load_expert(home: Home, name: str) -> Expert | None:
         return None
 
 
-def _sweep(home: Home, tiers: Tiers) -> None:
-    """Delete snapshots of experts that no event speaks of: what a forgetting that was cut off left behind."""
-    wanted = {snapshot_name(name) for name in tiers.experts}
-    for path in sorted(home.snapshots.glob("expert-*.json")):
-        if path.stem not in wanted:
-            snapshots.delete(home.snapshots, path.stem)
+def _sweep(home: Home, tiers: Tiers, events: Sequence[Event] = ()) -> None:
+    """Delete every snapshot but those of the experts that events speak of and, among the others, those of a history
+    that ``events`` begin with: what a sleep or a forgetting that was cut off left behind."""
+    known = {FIRST_HASH, *(event.hash for event in events)} if events else set()
+    others = (_fast_name(tiers.config), *sleeping.UNFINISHED.values())
+    current = {name for name in others if snapshots.log_hash(home.snapshots, name) in known}
+    snapshots.sweep(home.snapshots, {snapshot_name(name) for name in tiers.experts} | current)
 
 
 # ---------------------------------------------------------------------------------------------------------- forgetting
@@ -139,8 +145,6 @@ def forget(
     state = new.hash()
     receipt = {"episodes": sorted(gone), "state": state}
     home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload))
-    for name in (FAST, *sleeping.UNFINISHED.values()):
-        snapshots.delete(home.snapshots, name)
     _sweep(home, new)
     _keep_pages(home, new, _stored_pages(home))
     save_fast(home, new)

@@ -17,7 +17,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
-from fastslow.medium.episodes import Episodes, Hit, RecallConfig, telling_words
+from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying
 from fastslow.medium.reader import Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
@@ -79,7 +79,8 @@ class Tiers:
         self.studied: set[str] = set()  # episodes whose language a domain expert has
         self.fast = trajectory.init_state(core, config.fast)
         self.seen = 0  # tokens streamed through the fast tier
-        self._saying: dict[frozenset[str], str] = {}
+        self._saying: dict[tuple[str, ...], str] = {}
+        self.sound = True  # False once an event was taken in by half: what is in memory must not be saved
         self._fast_delta: tuple[State, Delta] | None = None
 
     # ------------------------------------------------------------------ history in
@@ -90,10 +91,11 @@ class Tiers:
         """Take one event of the log in. ``page`` and ``expert`` are what was derived from it before, where that is at
         hand; ``fast=False`` leaves the fast tier out, because a snapshot already has it."""
         payload, episode = event.payload, event.episode
+        sound, self.sound = self.sound, False
         if event.kind == "learn" and episode is not None:
             told = Told(payload["text"], payload["source"], payload["heading"], event.time)
             self.told[episode] = told
-            self._saying.setdefault(telling_words(told.written), episode)
+            self._saying.setdefault(saying(told.written), episode)
             self.episodes.add(episode, page or self.episodes.write(told.written), event.seq, event.time)
         elif event.kind == "restate" and episode is not None:
             self.episodes.used(episode, event.time, told=event.seq)
@@ -104,6 +106,7 @@ class Tiers:
             self._slept(event, expert)
         if fast:
             self.stream(event)
+        self.sound = sound
 
     def stream(self, event: Event) -> None:
         """Let what was said in this event pass through the fast tier."""
@@ -135,8 +138,7 @@ class Tiers:
 
     def said_before(self, written: str) -> str | None:
         """The episode that already says this, or None."""
-        words = telling_words(written)
-        return self._saying.get(words) if words else None
+        return self._saying.get(saying(written))
 
     # ------------------------------------------------------------------ what a sleep takes
 

@@ -204,6 +204,12 @@ SMALL_WORDS = frozenset(
 
 
 def telling_words(text: str) -> frozenset[str]:
-    """The words that carry what a text says. A text with the telling words of an episode says it again; numbers and
-    names must agree, or it is an update and no repetition."""
+    """The words that carry what a text says."""
     return frozenset(stem(m[0]) for m in WORD.finditer(text)) - SMALL_WORDS
+
+
+def saying(text: str) -> tuple[str, ...]:
+    """The telling words in order. A text with those of an episode says it again; numbers and names must agree, and
+    their order too ("opens at 9, closes at 5"), or it is an update and no repetition. A text without any is told by
+    all of itself."""
+    return tuple(w for w in (stem(m[0]) for m in WORD.finditer(text)) if w not in SMALL_WORDS) or (text,)

@@ -59,7 +59,7 @@ def compress(hidden: Tensor, standard: Standard, bits: int, **labels: Tensor) ->
     top = 2 ** (bits - 1) - 1
     # 4- and 2-bit rounding clips at a quantile: one far number would otherwise flatten the other 575.
     reach = z.abs().amax(1) if bits == 8 else torch.quantile(z.abs(), 0.995 if bits == 4 else 0.9, dim=1)
-    scale = (reach / top).clamp(min=1e-6).half()
+    scale = (reach / top).clamp(1e-6, 6e4).half()  # what half precision holds
     codes = (z / scale.float()[:, None]).round().clamp(-top, top).to(torch.int8)
     return State(LAYOUT, VERSION, {"codes": _pack(codes, bits), "scale": scale, **labels}, numbers)
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+HEADING = re.compile(r"^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
+FENCE = re.compile(r"^\s*```[^`]*$")  # a line such as ```this``` is ordinary text
 ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(`*])")
 
@@ -29,42 +30,49 @@ def split(text: str, tokens: Callable[[str], int], limit: int = 96) -> list[Piec
     then between sentences; a sentence that is longer still is cut between words."""
     pieces = []
     for heading, block in _blocks(text):
-        room = max(16, limit - (tokens(heading) if heading else 0))
-        for part in _fit(block, tokens, room):
+        size = tokens(heading) if heading else 0
+        if size > limit // 2:  # it leaves no room for what stands under it
+            heading, size, block = "", 0, [heading, *block]
+        for part in _fit(block, tokens, max(16, limit - size)):
             pieces.append(Piece(heading, part))
     return pieces
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """(heading path, units) of every paragraph, list, table or code block. Units are what may be kept apart: sentences
-    of a paragraph, items of a list, rows of a table, lines of code."""
-    path: list[tuple[int, str]] = []
+    of a paragraph, items of a list, rows of a table, lines of code. A heading with nothing under it stands alone."""
+    path: list[tuple[int, str, int]] = []  # level, title, number of the line
+    bare: list[tuple[int, str, int]] = []  # those of the path that nothing was said under yet
     lines: list[str] = []
     fenced = False
 
     def flush() -> Iterator[tuple[str, list[str]]]:
         if any(line.strip() for line in lines):
-            yield " > ".join(title for _, title in path[-2:]), _units(lines)
+            yield " > ".join(title for _, title, _ in path[-2:]), _units(lines)
+            bare.clear()
         lines.clear()
 
-    for line in text.splitlines():
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
+    for n, line in enumerate(text.splitlines()):
+        fenced = fenced != bool(FENCE.match(line))
         match = None if fenced else HEADING.match(line)
         if match:
             yield from flush()
             level = len(match[1])
-            path = [entry for entry in path if entry[0] < level] + [(level, match[2])]
+            if match[2]:
+                path = [entry for entry in path if entry[0] < level] + [(level, match[2], n)]
+                yield from (("", [entry[1]]) for entry in bare if entry not in path[-2:])
+                bare = [*(entry for entry in bare if entry in path[-2:]), path[-1]]
         elif not line.strip() and not fenced:
             yield from flush()
         else:
             lines.append(line)
     yield from flush()
+    yield from (("", [title]) for _, title, _ in bare)
 
 
 def _units(lines: list[str]) -> list[str]:
-    if lines[0].lstrip().startswith("```"):
-        return [line.rstrip() for line in lines if not line.lstrip().startswith("```")]
+    if FENCE.match(lines[0]):
+        return [line.rstrip() for line in lines if not FENCE.match(line)]
     if lines[0].lstrip().startswith("|"):
         rows = [" ".join(line.split()) for line in lines]
         return [row for row in rows if set(row) - set("|-: ")]
@@ -108,9 +116,20 @@ def _cut(unit: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
         # A word with no spaces in it can still be longer than a page (base64, a long URL).
         if cost > limit:
             step = max(1, len(word) * limit // cost)
-            yield from (word[i : i + step] for i in range(0, len(word), step))
+            for i in range(0, len(word), step):
+                yield from _halved(word[i : i + step], tokens, limit)
             continue
         current.append(word)
         size += cost
     if current:
         yield " ".join(current)
+
+
+def _halved(word: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
+    """Parts of a word that fit, however unevenly its tokens lie in it."""
+    if len(word) < 2 or tokens(word) <= limit:
+        yield word
+        return
+    half = len(word) // 2
+    yield from _halved(word[:half], tokens, limit)
+    yield from _halved(word[half:], tokens, limit)

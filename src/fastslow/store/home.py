@@ -63,7 +63,8 @@ class Home:
         if self.core is None:
             _write_about(self.folder, given)
             self.core = given
-        elif self.core != given:
+        # A core that was renamed or moved is the same core.
+        elif {**self.core, "name": None} != {**given, "name": None}:
             made, now = _differences(self.core, given)
             raise HomeMismatch(
                 f"the home {self.folder} was made with the core {made}, but the core given is {now}: open it with "

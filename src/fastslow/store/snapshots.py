@@ -6,6 +6,7 @@ is written last, so a power cut leaves either the old snapshot or the new one.
 
 import json
 import re
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,34 @@ def delete(folder: Path, name: str) -> None:
     io.remove(_manifest_path(folder, name))
     for path in _tensor_files(folder, name):
         io.remove(path)
+
+
+def log_hash(folder: Path, name: str) -> str | None:
+    """The history that the snapshot of a name was derived from; None where there is none or it cannot be read."""
+    manifest = _manifest(folder, name)
+    return None if manifest is None else str(manifest.get("log_hash"))
+
+
+def sweep(folder: Path, keep: Collection[str]) -> None:
+    """Delete every file that belongs to none of the snapshots to keep, those that a crash left without a manifest
+    included."""
+    wanted = set()
+    for name in keep:
+        manifest = _manifest(folder, name)
+        if manifest is not None:
+            wanted |= {_manifest_path(folder, name).name, manifest.get("file")}
+    for path in sorted(folder.iterdir()):
+        if path.name not in wanted and path.is_file():
+            io.remove(path)
+
+
+def _manifest(folder: Path, name: str) -> dict[str, Any] | None:
+    _check_name(name)
+    try:
+        manifest = json.loads(_manifest_path(folder, name).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
 
 
 def _manifest_path(folder: Path, name: str) -> Path:
