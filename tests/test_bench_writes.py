@@ -16,7 +16,7 @@ from fastslow.tiers import LearnerConfig, Tiers
 
 @pytest.fixture(scope="module")
 def core(tiny_core_folder: Path) -> Core:
-    return Core.load(str(tiny_core_folder), dtype=torch.float32)
+    return Core.load(str(tiny_core_folder), dtype=torch.float32, split=2)
 
 
 @pytest.fixture(scope="module")
