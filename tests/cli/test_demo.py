@@ -79,6 +79,14 @@ def test_questions_are_spread_over_the_file(tmp_path: Path) -> None:
     assert [q.text for q in questions] == [f"q{i}" for i in range(0, 40, 4)]
 
 
+def test_questions_that_were_used_for_tuning_are_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("text")
+    rows = [json.dumps({"question": s, "answers": ["a"], "split": s}) for s in ("tune", "test", "tune")]
+    (tmp_path / "questions.jsonl").write_text("\n".join(rows))
+    _, questions = demo.read_manual(tmp_path)
+    assert [q.text for q in questions] == ["test"]
+
+
 def test_a_broken_question_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("text")
     (tmp_path / "questions.jsonl").write_text('{"answers": []}\n')

@@ -107,16 +107,18 @@ def read_manual(folder: Path) -> tuple[list[Path], list[Question]]:
     if not files:
         raise InputError(f"there are no *.md files in {folder}: give the folder of a manual")
     path = folder / "questions.jsonl"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.is_file() else []
-    chosen = [lines[i * len(lines) // MANUAL_QUESTIONS] for i in range(MANUAL_QUESTIONS)] if lines else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     questions = []
-    for line in dict.fromkeys(chosen):
+    for line in filter(str.strip, lines):
         try:
             row = json.loads(line)
-            questions.append(Question(row["question"], "manual", "manual", tuple(row["answers"])))
-        except (ValueError, KeyError, TypeError) as error:
+            # those of the other split were there for tuning, so they would flatter
+            if row.get("split", "test") == "test":
+                questions.append(Question(row["question"], "manual", "manual", tuple(row["answers"])))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} has a line that is no question ({error}): {output.clip(line)}") from None
-    return files, questions
+    count = min(MANUAL_QUESTIONS, len(questions))
+    return files, [questions[i * len(questions) // count] for i in range(count)]
 
 
 def make_world() -> tuple[World, list[Question]]:
