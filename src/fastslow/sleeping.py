@@ -61,6 +61,7 @@ def sleep(
         if outcome.expert is not None:
             _keep(home, tiers, kind, considered, outcome.expert, now)
         snapshots.delete(home.snapshots, UNFINISHED[kind])
+    _fade(home, tiers, now)
     seconds = wall.monotonic() - begun
     return SleepReport(tuple(accepted), rejected, "; ".join(rolled_back), seconds, interrupted, detail)
 
@@ -85,9 +86,13 @@ def _outer(progress: Progress | None, kind: str, n: int, count: int) -> Progress
 def _keep(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], expert: Expert, now: float) -> None:
     """Snapshot first, event second: an event always finds its expert, and an expert without an event is swept away."""
     snapshots.save(home.snapshots, f"expert-{expert.delta.name}", expert.state(), home.log.head())
-    event = home.log.append("sleep", _payload(kind, considered, expert), time=now)
+    tiers.apply(home.log.append("sleep", _payload(kind, considered, expert), time=now), expert=expert)
+
+
+def _fade(home: Home, tiers: Tiers, now: float) -> None:
+    """Let every sleep, whatever it consolidated, compress or drop the pages of what has become weak."""
     before = {n: r.page for n, r in tiers.episodes.records.items()}
-    tiers.apply(event, expert=expert)
+    tiers.apply(home.log.append("fade", {}, time=now))
     after = {n: r.page for n, r in tiers.episodes.records.items()}
     faded = {n: p.to_bytes() for n, p in after.items() if p is not None and p is not before[n]}
     if faded:

@@ -104,6 +104,8 @@ class Tiers:
                 self.episodes.used(name, event.time)
         elif event.kind == "sleep":
             self._slept(event, expert)
+        elif event.kind == "fade":
+            self.episodes.fade(event.time)
         if fast:
             self.stream(event)
         self.sound = sound
@@ -134,7 +136,6 @@ class Tiers:
                 self.episodes.fall_asleep(episode)
         else:
             self.studied |= set(payload["accepted"])
-        self.episodes.fade(event.time)
 
     def said_before(self, written: str) -> str | None:
         """The episode that already says this, or None."""

@@ -16,13 +16,14 @@ from torch import Tensor
 from fastslow.core import Core
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import Tokens, word_codes
-from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World
-from fastslow.worlds.names import FIRM_WORDS
+from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, RelationSet, World
+from fastslow.worlds.names import FIRM_WORDS, Split
 
 NAMED = frozenset(ENTITY.values())
-ONSETS = "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sp sw".split()
-CLUSTERS = "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll ss nn zz mpt lf rst ngl bb dd xt".split()
-ENDINGS = ["", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well"]
+ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sw"))
+CLUSTERS = tuple(re.findall(r"\w+", "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll ss nn zz mpt lf rst ngl bb dd xt"))
+ENDINGS = ("", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well")
+SPEECH: tuple[tuple[Split, RelationSet], ...] = (("train", "all"), ("tune", "shared"))
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
 
 
@@ -55,10 +56,17 @@ def streams(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Stream]:
-    """One stream of one-liners for each seed, and one of paragraphs for each seed."""
+    """One stream of one-liners for each seed, and one of paragraphs for each seed.
+
+    Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
+    reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.
+    """
     built = []
-    for seed in seeds:
-        world = World.make(seed, facts=facts, split="train", updates=0.12, restates=0.0, retracts=0.06)
+    for n, seed in enumerate(seeds):
+        split, relations = SPEECH[n % len(SPEECH)]
+        world = World.make(
+            seed, facts=facts, split=split, updates=0.12, restates=0.0, retracts=0.06, relations=relations
+        )
         for prose, (texts, asks) in enumerate((_lines(world), _paragraphs(world))):
             texts, asks = _renamed(world, texts, asks)
             if progress:
@@ -75,7 +83,7 @@ def _renamed(world: World, texts: list[str], asks: list[Ask]) -> tuple[list[str]
     to spell that stock. A cluster inside the word keeps the new names apart from all that a world can make."""
     rng = Random(f"{world.seed}-names")
     entities = {f.subject for f in world.facts} | {e.fact.value for e in world.events if e.fact.value_kind in NAMED}
-    words = sorted({w for name in entities for w in name.split() if w[:1].isupper()} - set(FIRM_WORDS["train"]))
+    words = sorted({w for name in entities for w in name.split() if w[:1].isupper()} - set(FIRM_WORDS[world.split]))
     new = {word: _name(rng) for word in words if rng.random() < 0.85}
     pattern = re.compile(r"\b(" + "|".join(sorted(new, key=len, reverse=True)) + r")\b")
 

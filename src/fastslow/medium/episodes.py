@@ -31,9 +31,9 @@ class RecallConfig:
     """
 
     bits: int = 8
-    direct: int = 8
-    margin: float = 0.25
-    hops: int = 3
+    direct: int = 5
+    margin: float = 0.2
+    hops: int = 2
     starts: int = 3
     budget: int = 400
     half_life: float = 30 * DAY

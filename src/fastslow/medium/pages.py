@@ -3,7 +3,7 @@
 A page is one vector for every token of the episode. The same vectors serve twice: the router compares them with those
 of a question, and the top half, run over them again, turns them into keys and values to attend to. Keeping one vector
 instead of the keys and values of all the layers above it is what makes a page small: 576 numbers a token instead of
-11,520 for the default core.
+9,984 for the default core.
 
 A few dimensions of a residual stream carry massive activations (Sun et al. 2024, arXiv 2402.17762), so each dimension
 is standardised with constants of the core before it is rounded, and each token has its own scale.

@@ -87,3 +87,14 @@ def new_adapter(core: Core, rank: int, seed: int) -> Delta:
 def frozen(delta: Delta) -> Delta:
     """What a reader will be after its round trip through half precision: train, then use exactly what is stored."""
     return Delta(delta.name, {n: (a.detach().half(), b.detach().half()) for n, (a, b) in delta.factors.items()})
+
+
+def trainable(delta: Delta) -> Delta:
+    """A copy to train on, in fp32."""
+    return Delta(
+        delta.name,
+        {
+            n: (a.float().clone().requires_grad_(), b.float().clone().requires_grad_())
+            for n, (a, b) in delta.factors.items()
+        },
+    )

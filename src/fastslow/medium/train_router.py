@@ -10,6 +10,8 @@ from torch import Tensor
 
 from fastslow.medium.router import KeyTable, RouterWeights, Tokens
 
+MARGIN = 0.03  # above the highest score of an unrelated input
+
 
 @dataclass(frozen=True, eq=False)
 class RoutingTask:
@@ -71,7 +73,15 @@ def train_router(
         schedule.step()
         if progress:
             progress(step, float(loss.detach()))
-    return RouterWeights(query.detach(), key.detach(), float(threshold.detach()))
+    return shut_for(RouterWeights(query.detach(), key.detach(), float(threshold.detach())), tasks, unrelated)
+
+
+@torch.no_grad()
+def shut_for(weights: RouterWeights, tasks: Sequence[RoutingTask], unrelated: Sequence[Tokens]) -> RouterWeights:
+    """The same weights with the lowest threshold that keeps every unrelated input out of every stream, and a margin."""
+    tables = [KeyTable.stack([weights.keys(r) for r in task.records]) for task in tasks]
+    highest = max(float(weights.scores(tokens, table).max()) for table in tables for tokens in unrelated)
+    return RouterWeights(weights.query, weights.key, highest + MARGIN)
 
 
 def _hop_scores(weights: RouterWeights, table: KeyTable, task: RoutingTask, i: int, log_scale: Tensor) -> Tensor:
