@@ -209,7 +209,10 @@ def telling_words(text: str) -> frozenset[str]:
 
 
 def saying(text: str) -> tuple[str, ...]:
-    """The telling words in order. A text with those of an episode says it again; numbers and names must agree, and
-    their order too ("opens at 9, closes at 5"), or it is an update and no repetition. A text without any is told by
-    all of itself."""
-    return tuple(w for w in (stem(m[0]) for m in WORD.finditer(text)) if w not in SMALL_WORDS) or (text,)
+    """What a text says, to compare by: its telling words in order, so that "opens at 5, closes at 9" updates "opens at
+    9, closes at 5" and does not repeat it. What stands first may also stand last ("in May it starts"), so of all
+    rotations the least is taken. A text without telling words says all of itself."""
+    words = [w for w in (stem(m[0]) for m in WORD.finditer(text)) if w not in SMALL_WORDS]
+    if len(words) < 3:  # turned round, "Bo is a cook" would be "a cook is Bo"
+        return tuple(words) or (text,)
+    return min(tuple(words[i:] + words[:i]) for i in range(len(words)))
