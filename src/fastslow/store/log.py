@@ -160,6 +160,10 @@ class Log:
             if data is not None:
                 yield episode, data
 
+    def record_names(self) -> list[str]:
+        """The ids of the episodes that have a record, sound or not, in order."""
+        return [str(episode) for (episode,) in self._rows("SELECT episode FROM records ORDER BY episode")]
+
     def record(self, episode: str) -> bytes | None:
         """The record of an episode, or None. Raises StoreError where its checksum fails."""
         rows = self._rows("SELECT data, sha256 FROM records WHERE episode = ?", (episode,))

@@ -15,6 +15,8 @@ from fastslow.errors import InputError, StoreError
 from fastslow.state import State
 from fastslow.store import io
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
 
 def save(folder: Path, name: str, state: State, log_hash: str) -> Path:
     """Save a state under a name, in place of the one that had it.
@@ -71,6 +73,29 @@ def log_hash(folder: Path, name: str) -> str | None:
     return None if manifest is None else str(manifest.get("log_hash"))
 
 
+def faults(folder: Path) -> dict[str, str]:
+    """What is wrong with the snapshots of a folder, by name: manifests that cannot be read, tensors that are missing or
+    do not match their checksum, and, by file name, files that no manifest speaks of."""
+    found: dict[str, str] = {}
+    spoken_of = set()
+    for path in sorted(folder.glob("*.json")):
+        manifest = _manifest(folder, path.stem) if _NAME.fullmatch(path.stem) else None
+        try:
+            file = folder / str((manifest or {})["file"])
+            spoken_of |= {path, file}
+            if sha256(file.read_bytes()).hexdigest() != (manifest or {})["sha256"]:
+                found[path.stem] = f"snapshot {path.stem} does not match its checksum"
+        except KeyError:
+            spoken_of.add(path)
+            found[path.stem] = f"the manifest of snapshot {path.stem} cannot be read"
+        except OSError as error:
+            found[path.stem] = f"the tensors of snapshot {path.stem} cannot be read ({error.strerror})"
+    for path in sorted(folder.iterdir()):
+        if path not in spoken_of:
+            found[path.name] = f"the file {path.name} belongs to no snapshot"
+    return found
+
+
 def sweep(folder: Path, keep: Collection[str]) -> None:
     """Delete every file that belongs to none of the snapshots to keep, those that a crash left without a manifest
     included."""
@@ -104,5 +129,5 @@ def _tensor_files(folder: Path, name: str) -> list[Path]:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+    if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot name a snapshot: use lower-case letters, digits, - and _")
