@@ -86,6 +86,17 @@ def memory_logits(core: Core, row: Row, deltas: Sequence[Delta] = ()) -> Tensor:
 
 
 @torch.no_grad()
+def answer_log_probability(
+    core: Core, rows: Sequence[Row], answer: Sequence[int], deltas: Sequence[Delta] = ()
+) -> Tensor:
+    """The log-probability (B,), in nats, that each row is answered with the tokens ``answer``."""
+    asked = [Row([*row.prompt, *answer], row.pages) for row in rows]
+    with core.using(deltas):
+        logits = _MemoryStepper(core, asked).prefill(keep=len(answer) + 1)[:, :-1].float()
+    return logits.log_softmax(-1)[:, range(len(answer)), list(answer)].sum(1)
+
+
+@torch.no_grad()
 def generate(
     core: Core,
     rows: Sequence[Row],

@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 
 from fastslow.core import Core, Delta
-from fastslow.decode import Row
+from fastslow.decode import Row, answer_log_probability
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying
-from fastslow.medium.reader import Reader
+from fastslow.medium.reader import UNKNOWN, Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.state import State
 from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
+DOUBT = 0.5  # the probability of "I don't know." from which a page is no witness
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Tiers:
     def read(self, question: str, prompt: list[int], tiers: Sequence[str] = ALL) -> Reading:
         """What a question reads from the ``tiers`` that are on. Where nothing is related it reads nothing at all."""
         hidden = self.core.bottom(input_ids=torch.tensor([prompt])).last_hidden_state[0]
-        hits = self.match(question)
+        hits = self.choose(question, prompt) if "medium" in tiers else self.match(question)
         pages = self.episodes.pages([hit.episode for hit in hits]) if "medium" in tiers else ()
         experts = self._open(hidden, hits, bool(pages)) if "slow" in tiers else []
         fast = "fast" in tiers and trajectory.related(self.core, self.config.fast, self.fast, hidden)
@@ -181,7 +182,36 @@ class Tiers:
         shown = tuple(hits) if pages or experts else ()
         return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
 
+    def choose(self, question: str, prompt: list[int]) -> list[Hit]:
+        """The records to read together: those that answer the question by themselves, or, where none does, the best
+        match and what it leads on to.
+
+        Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
+        reads few pages together better than many (docs/lab/medium.md).
+        """
+        tokens = self.question(question)
+        hits = self.episodes.select(tokens)
+        if not hits:
+            return []
+        witnesses = self._witnesses(hits, prompt) if self.reader else hits
+        chosen = witnesses[: self.config.recall.witnesses]
+        if chosen:
+            return self.episodes.within_budget(chosen)
+        return self.episodes.within_budget([hits[0], *self.episodes.onward(tokens, hits[:1])])
+
+    def _witnesses(self, hits: list[Hit], prompt: list[int]) -> list[Hit]:
+        """Those of the best matches whose page alone makes the reader answer rather than say that it does not know;
+        where none of them does, the one match that does so most; none where every page leaves it in doubt."""
+        assert self.reader is not None
+        rows = [Row(prompt, self.episodes.pages([hit.episode])) for hit in hits]
+        unknown = self.core.encode(UNKNOWN)
+        doubt = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
+        sure = [n for n, d in enumerate(doubt) if d < DOUBT]
+        first = [n for n in sure if n < self.config.recall.witnesses] or sorted(sure, key=lambda n: doubt[n])[:1]
+        return [hits[n] for n in first]
+
     def match(self, question: str) -> list[Hit]:
+        """The records that match a question."""
         return self.episodes.select(self.question(question))
 
     def question(self, text: str) -> Tokens:

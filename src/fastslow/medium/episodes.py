@@ -24,17 +24,18 @@ DAY = 86_400.0
 class RecallConfig:
     """How records are chosen and how they fade.
 
-    ``direct`` records at most match the question itself, within ``margin`` of the best; ``hops`` more are reached
-    through what the first ``starts`` of those say. ``budget`` bounds the tokens in sight. ``half_life`` (seconds) is
+    ``direct`` records at most match the question itself, within ``margin`` of the best. Of these the reader keeps at
+    most ``witnesses`` that answer it, each heard alone; ``hops`` more are reached through what those say. ``budget``
+    bounds the tokens in sight. ``half_life`` (seconds) is
     that of a record used once; every further use doubles it (spacing effect). ``fade`` lists (strength below which,
     bits kept); the page of a record that sleeps is dropped below ``drop``.
     """
 
     bits: int = 8
-    direct: int = 5
-    margin: float = 0.2
+    direct: int = 6
+    margin: float = 0.25
+    witnesses: int = 2
     hops: int = 2
-    starts: int = 3
     budget: int = 400
     half_life: float = 30 * DAY
     fade: tuple[tuple[float, int], ...] = ((0.25, 4),)
@@ -148,7 +149,7 @@ class Episodes:
         return Tokens(self.standard.apply(self.core.hidden(text)), words, rarity)
 
     def select(self, question: Tokens) -> list[Hit]:
-        """The records that a question reads, best first; none where no score reaches the router's threshold."""
+        """The records that match a question, best first; none where no score reaches the router's threshold."""
         names, table = self._keys()
         if not names or not len(question.words):
             return []
@@ -158,26 +159,28 @@ class Episodes:
             return []
         floor = max(self.weights.threshold, best - self.config.margin)
         order = scores.argsort(descending=True, stable=True)[: self.config.direct].tolist()
-        hits = [Hit(names[i], float(scores[i])) for i in order if float(scores[i]) >= floor]
-        return self._within_budget(hits + self._hops(question, hits, names, table))
+        return self.within_budget([Hit(names[i], float(scores[i])) for i in order if float(scores[i]) >= floor])
 
-    def _hops(self, question: Tokens, hits: list[Hit], names: list[str], table: KeyTable) -> list[Hit]:
-        """Records that the question and one of the best records together point to, but the question alone does not."""
+    def onward(self, question: Tokens, hits: Sequence[Hit]) -> list[Hit]:
+        """Records that the question and one of the ``hits`` together point to, but the question alone does not."""
+        names, table = self._keys()
         found: dict[str, Hit] = {}
         taken = {hit.episode for hit in hits}
-        for first in hits[: self.config.starts]:
-            onward = question.onward(self.records[first.episode].tokens)
-            if not len(onward.words):
+        for first in hits:
+            left = question.onward(self.records[first.episode].tokens)
+            if not len(left.words):
                 continue
-            scores = self.weights.scores(onward, table)
+            scores = self.weights.scores(left, table)
             for i in scores.argsort(descending=True, stable=True)[: self.config.hops + len(taken)].tolist():
                 hit = Hit(names[i], float(scores[i]), first.episode)
-                if hit.episode not in taken and hit.score > found.get(hit.episode, hit).score - 1e-9:
+                known = found.get(hit.episode)
+                if hit.episode not in taken and (known is None or hit.score > known.score):
                     found[hit.episode] = hit
         likely = sorted(found.values(), key=lambda hit: (-hit.score, hit.episode))
         return [hit for hit in likely if hit.score >= self.weights.threshold][: self.config.hops]
 
-    def _within_budget(self, hits: list[Hit]) -> list[Hit]:
+    def within_budget(self, hits: list[Hit]) -> list[Hit]:
+        """As many of the hits, in order, as fit in sight together."""
         kept: list[Hit] = []
         left = self.config.budget
         for hit in hits:

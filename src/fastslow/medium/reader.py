@@ -20,6 +20,7 @@ from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 
 FORMAT = "1"
+UNKNOWN = "I don't know."  # what it says when no page in sight holds the answer
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
 
 

@@ -16,11 +16,10 @@ from fastslow.lessons import Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.reader import POSE, Reader, frozen, new_adapter, trainable
+from fastslow.medium.reader import POSE, UNKNOWN, Reader, frozen, new_adapter, trainable
 from fastslow.medium.router import KeyTable, RouterWeights
 from fastslow.medium.train_router import RoutingTask, shut_for, train_router
 
-UNKNOWN = "I don't know."
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
 SHARES = {
     "direct": 0.2,
