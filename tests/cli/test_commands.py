@@ -1,9 +1,7 @@
 """What each command does and prints, on a tiny core with a real learner."""
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from program import Run
@@ -230,23 +228,29 @@ def test_a_rolled_back_sleep_says_why(run: Run, notes: Path, monkeypatch: pytest
     assert all(words in shown for words in ("KL 0.5 is above 0.01", "1 episode moved", "e2", "not recalled"))
 
 
-def test_doctor_tells_checks_and_repairs(run: Run, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = ["the fast snapshot is damaged"]
-
-    def repair(home: Path, core: object) -> list[str]:
-        done, wrong[:] = [f"rebuilt: {line}" for line in wrong], []
-        return done
-
-    checks = SimpleNamespace(check=lambda home, core: list(wrong), repair=repair)
-    monkeypatch.setitem(sys.modules, "fastslow.doctor", checks)
+def test_doctor_finds_and_repairs(run: Run, notes: Path, tmp_path: Path) -> None:
     run("learn", notes)
-    sick = run("doctor")
-    assert sick.code == 3 and "wrong: the fast snapshot is damaged" in sick.out
-    healed = run("doctor", "--repair", "--json")
-    assert healed.code == 0 and healed.json["problems"] == []
-    assert healed.json["repaired"] == ["rebuilt: the fast snapshot is damaged"]
     well = run("doctor")
     assert well.code == 0 and well.out.endswith("is sound\n")
+    (snapshot,) = (tmp_path / "home" / "snapshots").glob("fast*.safetensors")
+    snapshot.write_bytes(snapshot.read_bytes() + b"x")
+    sick = run("doctor", "--json")
+    assert sick.code == 3 and len(sick.json["problems"]) == 1 and sick.json["repaired"] == []
+    healed = run("doctor", "--repair")
+    assert healed.code == 0
+    assert "repaired: " in healed.out and healed.out.endswith("is sound\n")
+    assert run("doctor", "--json").json["problems"] == []
+
+
+def test_doctor_does_not_call_repaired_what_is_not(run: Run, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastslow import doctor
+
+    run("learn", notes)
+    monkeypatch.setattr(doctor, "check", lambda home, core: ["event 3 is damaged"])
+    monkeypatch.setattr(doctor, "repair", lambda home, core: ["not repaired, because the truth is: event 3"])
+    result = run("doctor", "--repair")
+    assert result.code == 3
+    assert result.out == "not repaired, because the truth is: event 3\nwrong: event 3 is damaged\n"
 
 
 def test_config_show(run: Run, tmp_path: Path) -> None:

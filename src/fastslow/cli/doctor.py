@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -22,7 +21,8 @@ def doctor(
     """Check the log, the hashes and the snapshots of a home. Exit code 3 where something is wrong."""
     chosen = session.settings(home=home, core=core)
     session.require_home(chosen)
-    checks = import_module("fastslow.doctor")
+    from fastslow import doctor as checks  # needs torch
+
     done: list[str] = []
     with output.bars(brief=True) as progress:
         loaded = session.load_core(chosen, progress)
@@ -35,7 +35,7 @@ def doctor(
     else:
         console = output.out()
         for line in done:
-            console.print(f"repaired: {line}", soft_wrap=True)
+            console.print(line if line.startswith("not repaired") else f"repaired: {line}", soft_wrap=True)
         for line in problems:
             console.print(f"wrong: {line}", soft_wrap=True)
         if not problems:
