@@ -79,7 +79,7 @@ def _pack(codes: Tensor, bits: int) -> Tensor:
     per_byte = 8 // bits
     width = codes.shape[1]
     padded = torch.nn.functional.pad(codes, (0, -width % per_byte))
-    parts = (padded.int() & (2**bits - 1)).view(len(codes), -1, per_byte)
+    parts = (padded.int() & (2**bits - 1)).unflatten(1, (padded.shape[1] // per_byte, per_byte))
     shifts = torch.arange(per_byte) * bits
     return (parts << shifts).sum(-1).to(torch.uint8)
 

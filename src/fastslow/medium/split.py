@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-HEADING = re.compile(r"^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
+HEADING = re.compile(r"^(#{1,6})(?:\s+(.*?))?(?:\s+#+)?\s*$")
 FENCE = re.compile(r"^\s*```[^`]*$")  # a line such as ```this``` is ordinary text
 ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(`*])")
@@ -29,26 +29,28 @@ def split(text: str, tokens: Callable[[str], int], limit: int = 96) -> list[Piec
     """Pieces of at most about ``limit`` tokens, in order. A paragraph is cut only where it is longer than that, and
     then between sentences; a sentence that is longer still is cut between words."""
     pieces = []
-    for heading, block in _blocks(text):
+    for heading, block, joint in _blocks(text):
         size = tokens(heading) if heading else 0
         if size > limit // 2:  # it leaves no room for what stands under it
             heading, size, block = "", 0, [heading, *block]
-        for part in _fit(block, tokens, max(16, limit - size)):
+        for part in _fit(block, joint, tokens, max(16, limit - size)):
             pieces.append(Piece(heading, part))
     return pieces
 
 
-def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(heading path, units) of every paragraph, list, table or code block. Units are what may be kept apart: sentences
-    of a paragraph, items of a list, rows of a table, lines of code. A heading with nothing under it stands alone."""
+def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:
+    """(heading path, units, what joins them) of every paragraph, list, table or code block. Units are what may be kept
+    apart: sentences of a paragraph, items of a list, rows of a table, lines of code. A heading with nothing under it
+    stands alone."""
     path: list[tuple[int, str, int]] = []  # level, title, number of the line
     bare: list[tuple[int, str, int]] = []  # those of the path that nothing was said under yet
     lines: list[str] = []
     fenced = False
 
-    def flush() -> Iterator[tuple[str, list[str]]]:
+    def flush() -> Iterator[tuple[str, list[str], str]]:
         if any(line.strip() for line in lines):
-            yield " > ".join(title for _, title, _ in path[-2:]), _units(lines)
+            joint = "\n" if FENCE.match(lines[0]) else " "  # lines of code mean something as lines
+            yield " > ".join(title for _, title, _ in path[-2:]), _units(lines), joint
             bare.clear()
         lines.clear()
 
@@ -60,14 +62,14 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
             level = len(match[1])
             if match[2]:
                 path = [entry for entry in path if entry[0] < level] + [(level, match[2], n)]
-                yield from (("", [entry[1]]) for entry in bare if entry not in path[-2:])
+                yield from (("", [entry[1]], " ") for entry in bare if entry not in path[-2:])
                 bare = [*(entry for entry in bare if entry in path[-2:]), path[-1]]
         elif not line.strip() and not fenced:
             yield from flush()
         else:
             lines.append(line)
     yield from flush()
-    yield from (("", [title]) for _, title, _ in bare)
+    yield from (("", [title], " ") for _, title, _ in bare)
 
 
 def _units(lines: list[str]) -> list[str]:
@@ -87,19 +89,19 @@ def _units(lines: list[str]) -> list[str]:
     return [s for s in SENTENCE_END.split(" ".join(items[0].split())) if s]
 
 
-def _fit(units: list[str], tokens: Callable[[str], int], limit: int) -> Iterator[str]:
+def _fit(units: list[str], joint: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
     """Neighbouring units joined while they fit; a unit that is too long alone is cut between words."""
     current = ""
     for unit in units:
         for part in _cut(unit, tokens, limit):
-            joined = f"{current} {part}".strip() if current else part
-            if current and tokens(joined) > limit:
-                yield current
+            joined = f"{current}{joint}{part}" if current else part
+            if current.strip() and tokens(joined) > limit:
+                yield current.rstrip()
                 current = part
             else:
                 current = joined
     if current.strip():
-        yield current
+        yield current.rstrip()
 
 
 def _cut(unit: str, tokens: Callable[[str], int], limit: int) -> Iterator[str]:
