@@ -206,6 +206,8 @@ class Tiers:
         rows = [Row(prompt, self.episodes.pages([hit.episode])) for hit in hits]
         unknown = self.core.encode(UNKNOWN)
         doubt = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
+        # A page that was dropped cannot be heard: its expert may hold the answer.
+        doubt = [d if row.pages else 0.0 for d, row in zip(doubt, rows, strict=True)]
         sure = [n for n, d in enumerate(doubt) if d < DOUBT]
         first = [n for n in sure if n < self.config.recall.witnesses] or sorted(sure, key=lambda n: doubt[n])[:1]
         return [hits[n] for n in first]
@@ -218,8 +220,10 @@ class Tiers:
         return self.episodes.question(text)
 
     def _open(self, hidden: Tensor, hits: Sequence[Hit], reading: bool) -> list[Expert]:
-        """A page says it better than an expert, so an expert of facts opens only where no page is read."""
-        matched = [] if reading else [hit.episode for hit in hits if hit.through is None]
+        """A page says it better than an expert, so an expert of facts opens only where its episode's page is not read:
+        with the medium tier off, or once the page was dropped."""
+        dropped = {hit.episode for hit in hits if self.episodes.records[hit.episode].page is None}
+        matched = [hit.episode for hit in hits if hit.through is None and (not reading or hit.episode in dropped)]
         return open_experts(list(self.experts.values()), hidden, matched)
 
     def fast_delta(self) -> Delta:

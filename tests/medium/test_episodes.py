@@ -175,10 +175,10 @@ def test_the_threshold_shuts_the_gate(core: Core) -> None:
 
 def test_no_more_records_than_the_config_says(core: Core) -> None:
     texts = [f"Mira lives in house {n} in Tolvar." for n in range(20)]
-    config = RecallConfig(direct=3, hops=2, margin=1.0)
-    hits = taught(core, *texts, config=config, threshold=0.1).select(taught(core).question("Where does Mira live?"))
-    assert sum(hit.through is None for hit in hits) == 3
-    assert sum(hit.through is not None for hit in hits) <= 2
+    episodes = taught(core, *texts, config=RecallConfig(direct=3, hops=2, margin=1.0), threshold=0.1)
+    question = episodes.question("Where does Mira live?")
+    hits = episodes.select(question)
+    assert len(hits) == 3 and len(episodes.onward(question, hits)) == 2
 
 
 def test_the_budget_bounds_the_tokens_in_sight_but_for_the_first(core: Core) -> None:
@@ -192,8 +192,18 @@ def test_the_budget_bounds_the_tokens_in_sight_but_for_the_first(core: Core) -> 
 def test_a_second_hop_reaches_what_the_first_record_points_to(core: Core) -> None:
     texts = ["Mira works for Qoriva.", "Qoriva is led by Dunsel.", "The library opens at nine."]
     episodes = taught(core, *texts, config=RecallConfig(direct=1), threshold=0.1)
-    hits = episodes.select(episodes.question("Who leads the firm that Mira works for?"))
-    assert [(h.episode, h.through) for h in hits][:2] == [("e0", None), ("e1", "e0")]
+    question = episodes.question("Who leads the firm that Mira works for?")
+    hits = episodes.select(question)
+    assert [(h.episode, h.through) for h in hits] == [("e0", None)]
+    assert [(h.episode, h.through) for h in episodes.onward(question, hits)][0] == ("e1", "e0")
+    assert episodes.onward(question, []) == []
+
+
+def test_nothing_is_reached_through_a_record_that_says_no_more_than_the_question(core: Core) -> None:
+    episodes = taught(core, "Mira works for Qoriva.", "Qoriva is led by Dunsel.", threshold=0.1)
+    question = episodes.question("Mira works for Qoriva.")
+    hits = [hit for hit in episodes.select(question) if hit.episode == "e0"]
+    assert episodes.onward(question, hits) == []
 
 
 def test_an_unknown_episode_is_an_error(core: Core) -> None:
