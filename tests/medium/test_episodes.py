@@ -195,7 +195,8 @@ def test_a_second_hop_reaches_what_the_first_record_points_to(core: Core) -> Non
     question = episodes.question("Who leads the firm that Mira works for?")
     hits = episodes.select(question)
     assert [(h.episode, h.through) for h in hits] == [("e0", None)]
-    assert [(h.episode, h.through) for h in episodes.onward(question, hits)][0] == ("e1", "e0")
+    onward = episodes.onward(question, hits)
+    assert (onward[0].episode, onward[0].through) == ("e1", "e0")
     assert episodes.onward(question, []) == []
 
 

@@ -99,6 +99,9 @@ def train_reader(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the reader goes [default: the cache].")
     ] = None,
+    begin: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="A reader to train on, instead of a fresh one.")
+    ] = None,
     home: options.Home = None,
     core: options.CoreName = None,
     as_json: options.Json = False,
@@ -110,12 +113,16 @@ def train_reader(
     with output.bars() as progress:
         loaded = session.load_core(chosen, progress)
         from fastslow.medium import train_reader as training
+        from fastslow.medium.reader import Reader
         from fastslow.store import io
 
         recipe = training.ReaderRecipe(seed=seed) if steps is None else training.ReaderRecipe(seed=seed, steps=steps)
         move = output.phases(progress)
         made = training.train_reader(
-            loaded, recipe, progress=lambda phase, step, steps, loss: move(phase, step + 1, steps, loss)
+            loaded,
+            recipe,
+            progress=lambda phase, step, steps, loss: move(phase, step + 1, steps, loss),
+            start=Reader.load(begin) if begin else None,
         )
     path = out or readers_folder() / f"{Path(loaded.name).name}-{loaded.fingerprint['weights'][:12]}.safetensors"
     data = made.to_bytes()
