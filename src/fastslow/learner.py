@@ -176,7 +176,10 @@ class Learner:
             for hit in reading.hits:
                 others = [h.episode for h in reading.hits if h is not hit]
                 row = Row(reading.row.prompt, self.tiers.episodes.pages(others))
-                without = Reading(row, reading.deltas, reading.hits, reading.experts, reading.fast)
+                # The reader is on only while a page is read.
+                off = None if row.pages or self.tiers.reader is None else self.tiers.reader.delta
+                deltas = tuple(d for d in reading.deltas if d is not off)
+                without = Reading(row, deltas, reading.hits, reading.experts, reading.fast)
                 yield "medium", hit.episode, self.tiers.told[hit.episode].text, hit.score, hit.through, without
         named = [("slow", e.delta.name, f"{len(e.episodes)} episodes", e.delta) for e in reading.experts]
         if reading.fast:

@@ -173,7 +173,9 @@ def redo(
     considered = [name for name in event.payload["considered"] if name not in gone]
     if considered == event.payload["considered"]:
         return event.payload, expert
-    made = consolidate_kind(tiers, event.payload["kind"], considered).expert if considered else None
+    size = sum(len(tiers.episodes.records[name].tokens.words) for name in considered)
+    enough = considered and (event.payload["kind"] == "facts" or size >= tiers.config.domain)
+    made = consolidate_kind(tiers, event.payload["kind"], considered).expert if enough else None
     if made is None:
         return None, None
     snapshots.save(home.snapshots, f"expert-{made.delta.name}", made.state(), home.log.head())

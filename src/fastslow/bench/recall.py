@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,26 @@ def table(result: dict[str, Any]) -> Table:
     for name, row in {"fastslow": result, **result.get("baselines", {})}.items():
         shown.add_row(name, *(f"{row[k]:.3f}" if k in row else "" for k in kinds))
     return shown
+
+
+def plot(result: dict[str, Any]) -> bytes:
+    """A PNG of recall by kind of question, the memory beside the baselines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = {"fastslow": result, **result.get("baselines", {})}
+    kinds = [kind for kind in ASKED if kind in result]
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    width = 0.85 / len(rows)
+    for n, (name, row) in enumerate(rows.items()):
+        axes.bar([i + n * width for i in range(len(kinds))], [row.get(k, 0.0) for k in kinds], width, label=name)
+    axes.set_xticks([i + 0.42 for i in range(len(kinds))], [kind.replace("_", "-") for kind in kinds])
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of right answers")
+    axes.set_title(f"{result['settings']['facts']} facts taught one by one, asked at the end")
+    axes.legend(fontsize=7, loc="upper right")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
