@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -92,20 +91,9 @@ def make_reader(core: Core, folder: Path) -> Reader:
     return reader
 
 
-def bytes_of(home: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file())
-
-
 def traces(home: Path, text: str, core: Core) -> list[str]:
     """In which files of a home the words of a text are found: as they are, or as token ids of a state."""
     ids = core.encode(text)
-    needles = {text.encode(), *(torch.tensor(ids[i : i + 6]).numpy().tobytes() for i in range(0, len(ids) - 5))}
+    needles = {text.encode(), *(torch.tensor(ids[i : i + 16]).numpy().tobytes() for i in range(len(ids) - 15))}
     files = [path for path in home.rglob("*") if path.is_file()]
     return [path.name for path in files if any(needle in path.read_bytes() for needle in needles)]
-
-
-def only(**fields: Any) -> LearnerConfig:
-    """CONFIG with other values."""
-    from dataclasses import replace
-
-    return replace(CONFIG, **fields)
