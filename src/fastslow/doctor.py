@@ -64,14 +64,13 @@ def repair(home: Path, core: str | Core, config: LearnerConfig | None = None) ->
         events = list(opened.log.events())
         done = [f"{fault}: deleted" for fault in _delete_snapshots(opened, events)]
         lost = _lost_experts(opened, events)
-        rebuilt = [f"the page of episode {name} was damaged: rebuilt" for name in opened.log.drop_bad_records()]
         for name, fault in _page_faults(opened, loaded, config, events).items():
             opened.log.delete_record(name)
-            rebuilt.append(f"{fault}: rebuilt from the log")
-        if done or lost or rebuilt:
+            done.append(f"{fault}: made what its text gives")
+        if done or lost:
             tiers = replay.load(opened, loaded, reader, config)
             replay.save_fast(opened, tiers)
-            done += list(dict.fromkeys(rebuilt)) + [_remade(opened, name) for name in lost]
+            done += [_remade(opened, name) for name in lost]
     return done
 
 
