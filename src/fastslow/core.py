@@ -91,6 +91,7 @@ class Core:
     bottom: Any = field(init=False, repr=False)
     top: Any = field(init=False, repr=False)
     linears: dict[str, AdaptedLinear] = field(init=False, repr=False)
+    constants: dict[str, Any] = field(init=False, repr=False, default_factory=dict)  # what was measured of it, once
     _merged: dict[tuple[Delta, ...], dict[str, Tensor]] = field(init=False, repr=False, default_factory=dict)
     _fingerprint: dict[str, str] | None = field(init=False, repr=False, default=None)
 

@@ -29,9 +29,7 @@ from test_kill import HOMES, TEXTS, open_killed
 
 core, kills, draw = load(Path(sys.argv[1])), int(sys.argv[3]), random.Random(0)
 core.fingerprint
-# constants of the core, which need not be measured again in every child
-standard, general = Standard.of(core), trajectory._general(core)
-Standard.of, trajectory._general = lambda core: standard, lambda core: general
+Standard.of(core), trajectory._general(core)  # measured once, and not in every child
 acknowledged, early = [], 0
 for n in range(kills):
     home = Path(sys.argv[2], str(n % HOMES))

@@ -284,5 +284,8 @@ def _fixed(core: Core, config: FastConfig) -> dict[str, Tensor]:
 
 def _general(core: Core) -> tuple[Tensor, Tensor]:
     """Mean and spread (width,) of the mean hidden states at the cut over passages of general text."""
-    means = torch.stack([core.hidden(text).float().mean(0) for text in anchors.general()])
-    return means.mean(0), means.std(0) + 1e-6
+    if "general" not in core.constants:
+        means = torch.stack([core.hidden(text).float().mean(0) for text in anchors.general()])
+        core.constants["general"] = means.mean(0), means.std(0) + 1e-6
+    found: tuple[Tensor, Tensor] = core.constants["general"]
+    return found

@@ -35,8 +35,11 @@ class Standard:
 
     @classmethod
     def of(cls, core: Core) -> Standard:
-        states = torch.cat([core.hidden(text) for text in anchors.general()]).float()
-        return cls(states.mean(0), states.std(0).clamp(min=1e-4))
+        if "standard" not in core.constants:
+            states = torch.cat([core.hidden(text) for text in anchors.general()]).float()
+            core.constants["standard"] = cls(states.mean(0), states.std(0).clamp(min=1e-4))
+        found: Standard = core.constants["standard"]
+        return found
 
     def apply(self, hidden: Tensor) -> Tensor:
         return (hidden.float() - self.mean) / self.std
