@@ -80,9 +80,7 @@ def init_state(core: Core, config: FastConfig) -> State:
     Raises CoreError where the core's top half has no such linear map.
     """
     center, scale = _general(core)
-    tensors = {
-        f"B.{name}": torch.zeros(core.linears[name].out_features, config.rank) for name in _fixed(core, config)
-    }
+    tensors = {f"B.{name}": torch.zeros(core.linears[name].out_features, config.rank) for name in _fixed(core, config)}
     tensors |= {
         "key.center": center,
         "key.scale": scale,
