@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastslow.core import Core, Delta, new_cache
 
-PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ...
+PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., branches LIVE + 1, LIVE + 2, ...
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,17 @@ class Row:
 def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int | None = None) -> Tensor:
     """Additive attention mask (B, 1, queries, S) of the last ``queries`` positions over rows of segments (B, S).
 
-    ``window`` limits how far a live token sees back among live tokens (sliding-window layers); pages stay in sight.
+    A branch is live too: it sees the pages, the live tokens before it and itself, but no other branch. ``window``
+    limits how far a live token sees back among live tokens (sliding-window layers); pages stay in sight.
     """
     length = segments.shape[1]
     index = torch.arange(length)
     query, key = segments[:, -queries:, None], segments[:, None, :]
     causal = index[None, None, :] <= index[None, -queries:, None]
-    seen = (key == query) | (key == SINK) | (query == LIVE)
+    seen = (key == query) | (key == SINK) | ((query >= LIVE) & (key <= LIVE))
     if window is not None:
         near = (index[-queries:, None] - index[None, :]) < window
-        seen = seen & (near[None] | (key != LIVE))
+        seen = seen & (near[None] | (key < LIVE))
     seen = seen & causal & (key != PAD)
     seen = seen | (index[None, None, :] == index[None, -queries:, None])  # a padded query must see something
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
@@ -52,6 +53,11 @@ def masks(core: Core, segments: Tensor, queries: int) -> Tensor | dict[str, Tens
         return full
     window = getattr(core.top.config, "sliding_window", None)
     return {"full_attention": full, "sliding_attention": visibility(segments, core.dtype, queries, window)}
+
+
+def slides(core: Core) -> bool:
+    """Whether some layers of the core see a sliding window only."""
+    return "sliding_attention" in (getattr(core.top.config, "layer_types", None) or ())
 
 
 def lay_out(live: Sequence[Tensor], pages: Sequence[Sequence[Tensor]], sink: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -195,8 +201,7 @@ class _MemoryStepper:
     def _top(self, hidden: Tensor, position: Tensor, keep: int) -> Tensor:
         # One new token sees everything that is no padding, so that most steps need no mask at all. Where layers slide,
         # the model's own mask would push the pages out of sight as the answer grows.
-        slides = "sliding_attention" in (getattr(self.core.top.config, "layer_types", None) or ())
-        single = hidden.shape[1] == 1 and not slides
+        single = hidden.shape[1] == 1 and not slides(self.core)
         everything = bool(((self.segments != PAD) if single else (self.segments == LIVE)).all())
         mask = None if everything else masks(self.core, self.segments, hidden.shape[1])
         out = self.core.top(

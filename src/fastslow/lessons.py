@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from fastslow.core import Core
-from fastslow.decode import PAD, lay_out, left_pad, masks
+from fastslow.decode import LIVE, lay_out, left_pad, masks, slides
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,53 @@ def make_lesson(core: Core, question: str, answer: str, pages: Sequence[Tensor] 
 
 
 def answer_loss(core: Core, lessons: Sequence[Lesson]) -> Tensor:
-    """Mean cross-entropy (nats per answer token) of the top half, differentiable in the deltas that are live."""
-    ids, mask = left_pad([[*x.prompt, *x.answer] for x in lessons], core.sink_id)
-    with torch.no_grad():
-        states = core.bottom(
-            input_ids=ids,
-            attention_mask=None if bool(mask.all()) else mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        ).last_hidden_state
-    live = [states[i, -len(x.prompt) - len(x.answer) :] for i, x in enumerate(lessons)]
-    hidden, segments, position = lay_out(live, [x.pages for x in lessons], core.sink())
-    assert PAD not in segments[:, -1]
+    """Mean cross-entropy (nats per answer token) of the top half, differentiable in the deltas that are live.
+
+    Lessons on the same pages (the very same tuple) share one row: the pages and the beginning that their prompts have
+    in common are computed once, and each lesson is a branch behind them that sees no other. The loss is what it would
+    be in rows of their own.
+    """
+    groups: dict[int, list[Lesson]] = {}
+    for i, lesson in enumerate(lessons):
+        alone = slides(core) or not lesson.pages  # a sliding window counts places, which branches lay side by side
+        groups.setdefault(-1 - i if alone else id(lesson.pages), []).append(lesson)
+    rows = [_branches(core, group) for group in groups.values()]
+    hidden, segments, position = lay_out(
+        [torch.cat(parts) for parts in rows], [group[0].pages for group in groups.values()], core.sink()
+    )
+    predictors, targets = [], []
+    for row, (parts, group) in enumerate(zip(rows, groups.values(), strict=True)):
+        at = hidden.shape[1] - sum(map(len, parts)) + len(parts[0])
+        begin = int(position[row, at])
+        for n, (states, lesson) in enumerate(zip(parts[1:], group, strict=True), start=1):
+            end = at + len(states)
+            segments[row, at:end] = LIVE + n
+            position[row, at:end] = torch.arange(begin, begin + len(states))
+            # The state before each answer token predicts it; only these positions pay for the vocabulary.
+            predictors.append(row * hidden.shape[1] + torch.arange(end - len(lesson.answer) - 1, end - 1))
+            targets.append(torch.tensor(lesson.answer))
+            at = end
     output = core.upper(
         inputs_embeds=hidden,
         attention_mask=masks(core, segments, hidden.shape[1]),
         position_ids=position,
         use_cache=False,
     ).last_hidden_state
-    longest = max(len(x.answer) for x in lessons)
-    targets = torch.full((len(lessons), longest), -100)
-    for i, x in enumerate(lessons):
-        targets[i, -len(x.answer) :] = torch.tensor(x.answer)
-    # The state before each answer token predicts it; only these positions pay for the vocabulary.
-    predicted = output[:, -longest - 1 : -1][targets != -100]
-    return torch.nn.functional.cross_entropy(core.head(predicted), targets[targets != -100])
+    predicted = output.flatten(0, 1)[torch.cat(predictors)]
+    return torch.nn.functional.cross_entropy(core.head(predicted), torch.cat(targets))
+
+
+@torch.no_grad()
+def _branches(core: Core, group: Sequence[Lesson]) -> list[Tensor]:
+    """States at the cut: of the beginning that all prompts share, then of what each lesson goes on with, answer
+    included."""
+    columns = zip(*(x.prompt[:-1] for x in group), strict=False)
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    ids, mask = left_pad([[*x.prompt, *x.answer] for x in group], core.sink_id)
+    states = core.bottom(
+        input_ids=ids,
+        attention_mask=None if bool(mask.all()) else mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+    ).last_hidden_state
+    live = [states[i, -len(x.prompt) - len(x.answer) :] for i, x in enumerate(group)]
+    return [live[0][:shared], *(own[shared:] for own in live)]

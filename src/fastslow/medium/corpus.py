@@ -16,7 +16,8 @@ from torch import Tensor
 from fastslow.core import Core
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import Tokens, word_codes
-from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, RelationSet, World
+from fastslow.worlds import manuals
+from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Paragraph, Probe, ProbeKind, RelationSet, World
 from fastslow.worlds.names import FIRM_WORDS, Split
 
 NAMED = frozenset(ENTITY.values())
@@ -67,14 +68,15 @@ def streams(
         world = World.make(
             seed, facts=facts, split=split, updates=0.12, restates=0.0, retracts=0.06, relations=relations
         )
-        for prose, (texts, asks) in enumerate((_lines(world), _paragraphs(world))):
-            texts, asks = _renamed(world, texts, asks)
+        prose = _renamed(world, *_asked(world.paragraphs()))
+        manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
+        for texts, asks in (_renamed(world, *_lines(world)), prose, manual):
             if progress:
                 progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
             states = encode(core, texts)
             questions = tokens(core, standard, [ask.probe.question for ask in asks])
             records = [Tokens(standard.apply(h), *word_codes(core, t)) for h, t in zip(states, texts, strict=True)]
-            built.append(Stream(texts, states, records, asks, questions, bool(prose)))
+            built.append(Stream(texts, states, records, asks, questions, all(len(ask.records) < 2 for ask in asks)))
     return built
 
 
@@ -117,7 +119,7 @@ def _lines(world: World) -> tuple[list[str], list[Ask]]:
         first.setdefault(event.fact.id, []).append(i)
     asks = []
     for kind in ASKED:
-        for probe in world.probes(kind)[: len(texts)]:
+        for probe in world.probes(kind, 2)[: 2 * len(texts)]:
             # An updated or retracted fact needs both of its records in sight; the later one decides.
             records = tuple(last[f] for f in probe.facts)
             if kind in ("updated", "retracted"):
@@ -126,8 +128,7 @@ def _lines(world: World) -> tuple[list[str], list[Ask]]:
     return texts, asks
 
 
-def _paragraphs(world: World) -> tuple[list[str], list[Ask]]:
-    paragraphs = world.paragraphs()
+def _asked(paragraphs: Sequence[Paragraph]) -> tuple[list[str], list[Ask]]:
     asks = [Ask(probe, (i,)) for i, paragraph in enumerate(paragraphs) for probe in paragraph.probes]
     return [p.text for p in paragraphs], asks
 

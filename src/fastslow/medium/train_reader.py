@@ -35,21 +35,22 @@ SHARES = {
 
 @dataclass(frozen=True)
 class ReaderRecipe:
-    """Everything that decides what a reader becomes. ``pages`` is the most that are in sight of one question;
-    ``pose`` is the share of lessons that ask for a question instead of an answer, ``withheld`` of those whose answer is
-    not in sight, ``paragraphs`` of those on prose."""
+    """Everything that decides what a reader becomes. A sitting has up to ``pages`` pages and ``questions`` on them, of
+    which the share ``withheld`` has no answer in sight; ``paragraphs`` is the share of sittings on prose, ``pose`` that
+    of those with one page in which it also asks a question itself. ``batch`` counts sittings."""
 
     seed: int = 0
     worlds: int = 8
     facts: int = 110
     router_steps: int = 400
-    steps: int = 300
-    batch: int = 16
+    steps: int = 600
+    batch: int = 8
+    questions: int = 6
     rank: int = 16
-    rate: float = 2e-3
+    rate: float = 1.5e-3
     pages: int = 8
-    pose: float = 0.06
-    withheld: float = 0.08
+    pose: float = 0.5
+    withheld: float = 0.33
     paragraphs: float = 0.25
 
 
@@ -88,7 +89,7 @@ def train_reader(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, recipe.steps))
     draw = _Drawer(core, standard, router, streams, recipe)
     for step in range(recipe.steps):
-        lessons = draw.batch()
+        lessons = draw.batch(step)
         optimizer.zero_grad()
         with core.using([adapter], merge=False):
             loss = answer_loss(core, lessons)
@@ -113,67 +114,108 @@ def _routing(stream: Stream) -> RoutingTask:
 
 
 class _Drawer:
-    """Draws batches of lessons: questions with the pages that answer them among those that only look like it."""
+    """Draws sittings: a few pages that look alike, and questions on each of them and on what only looks like them."""
 
     def __init__(
         self, core: Core, standard: Standard, router: RouterWeights, streams: Sequence[Stream], recipe: ReaderRecipe
     ):
-        self.core, self.standard, self.router, self.recipe = core, standard, router, recipe
-        self.streams = [s for s in streams if s.asks]
-        self.tables = {id(s): KeyTable.stack([router.keys(r) for r in s.records]) for s in self.streams}
+        self.core, self.standard, self.recipe = core, standard, recipe
         self.rng = Random(recipe.seed)
-        self.by_kind = {id(s): _group(s) for s in self.streams}
+        self.classes = [_Class.of(s, router) for s in streams if s.asks]
 
-    def batch(self) -> list[Lesson]:
-        """Lessons of one batch have about as many pages as each other, so that little of it is padding."""
-        pages = self.rng.randint(1, self.recipe.pages)
-        return [self._lesson(max(1, pages + self.rng.randint(-1, 1))) for _ in range(self.recipe.batch)]
+    def batch(self, step: int) -> list[Lesson]:
+        """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
+        third of the training grows from one page to all."""
+        most = min(self.recipe.pages, 1 + 3 * self.recipe.pages * step // self.recipe.steps)
+        pages = self.rng.randint(1, most)
+        return [x for _ in range(self.recipe.batch) for x in self._sitting(max(1, pages + self.rng.randint(-1, 1)))]
 
-    def _lesson(self, pages: int) -> Lesson:
-        prose = self.rng.random() < self.recipe.paragraphs
-        stream = self.rng.choice([s for s in self.streams if s.prose == prose])
-        groups = self.by_kind[id(stream)]
-        kind = self.rng.choices(list(groups), [SHARES[k] for k in groups])[0]
-        n = self.rng.choice(groups[kind])
-        ask = stream.asks[n]
-        if ask.probe.kind in ("direct", "paraphrase", "reverse") and self.rng.random() < self.recipe.pose:
-            return make_lesson(self.core, POSE, ask.probe.question, self._pages(stream, [ask.records[0]]))
-        limit = max(1, pages // 4) if prose else pages
-        chosen = self._choose(stream, n, ask, limit)
-        answer = answer_text(ask)
-        if kind in ("direct", "paraphrase") and not prose and self.rng.random() < self.recipe.withheld:
-            chosen, answer = [i for i in chosen if i not in ask.records], UNKNOWN
-        return make_lesson(self.core, ask.probe.question, answer, self._pages(stream, chosen))
+    def _sitting(self, limit: int) -> list[Lesson]:
+        rng, prose = self.rng, self.rng.random() < self.recipe.paragraphs
+        group = rng.choice([c for c in self.classes if c.stream.prose == prose])
+        kind = rng.choices(list(group.kinds), [SHARES[k] for k in group.kinds])[0]
+        chosen = self._choose(group, rng.choice(group.kinds[kind]), max(1, limit // 2) if prose else limit)
+        known, unknown = group.around(chosen)
+        asked = self._draw(group, known, round(self.recipe.questions * (1 - self.recipe.withheld)))
+        asked += self._draw(group, unknown, self.recipe.questions - len(asked))
+        pages = self._pages(group.stream, chosen)
+        lessons = [
+            make_lesson(self.core, group.stream.asks[n].probe.question, answer if n in known else UNKNOWN, pages)
+            for n in asked
+            for answer in [answer_text(group.stream.asks[n])]
+        ]
+        if len(chosen) == 1 and known and rng.random() < self.recipe.pose:
+            lessons.append(make_lesson(self.core, POSE, group.stream.asks[rng.choice(known)].probe.question, pages))
+        return lessons
 
-    def _choose(self, stream: Stream, n: int, ask: Ask, limit: int) -> list[int]:
-        chosen = list(ask.records)
-        scores = self.router.scores(stream.questions[n], self.tables[id(stream)])
-        likely = scores.argsort(descending=True, stable=True)[: limit + 2].tolist()
+    def _choose(self, group: _Class, n: int, limit: int) -> list[int]:
+        """The records of a question among those that the router would put beside them."""
+        ask, likely = group.stream.asks[n], list(group.likely[n])
+        chosen = list(ask.records)[: max(limit, 1)] if self.rng.random() < 0.9 else []
         if ask.probe.kind == "two_hop" or self.rng.random() < 0.3:
-            first = ask.records[0] if ask.records else likely[0]
-            onward = stream.questions[n].onward(stream.records[first])
-            likely[2:2] = self.router.scores(onward, self.tables[id(stream)]).topk(3).indices.tolist()
-        # An update that is not asked about must not stand in for one that is: keep both versions or neither.
+            likely[2:2] = group.onward(n, ask.records[0] if ask.records else likely[0])
         for i in likely:
             if len(chosen) < limit and i not in chosen:
                 chosen.append(i)
         return sorted(chosen)
 
-    def _pages(self, stream: Stream, chosen: list[int]) -> list[Tensor]:
+    def _draw(self, group: _Class, asks: Sequence[int], count: int) -> list[int]:
+        """Different questions, the kinds in their shares."""
+        weight = {n: SHARES[group.stream.asks[n].probe.kind] for n in asks}
+        order = sorted(asks, key=lambda n: self.rng.random() ** (1 / weight[n]), reverse=True)
+        return order[:count]
+
+    def _pages(self, stream: Stream, chosen: list[int]) -> tuple[Tensor, ...]:
         bits = self.rng.choice((8, 8, 8, 4))
         states = [stream.states[i] for i in chosen]
-        return [expand(compress(h, self.standard, bits), self.standard, self.core.dtype) for h in states]
+        return tuple(expand(compress(h, self.standard, bits), self.standard, self.core.dtype) for h in states)
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    """A stream with what its router makes of it: the records that look likely for each question, best first."""
+
+    stream: Stream
+    router: RouterWeights
+    table: KeyTable
+    likely: list[list[int]]
+    kinds: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, stream: Stream, router: RouterWeights) -> _Class:
+        table = KeyTable.stack([router.keys(r) for r in stream.records])
+        likely = [router.scores(q, table).argsort(descending=True, stable=True)[:10].tolist() for q in stream.questions]
+        kinds: dict[str, list[int]] = {}
+        for n, ask in enumerate(stream.asks):
+            kinds.setdefault(ask.probe.kind, []).append(n)
+        return cls(stream, router, table, likely, kinds)
+
+    def onward(self, n: int, first: int) -> list[int]:
+        """The records that a question leads to once the ``first`` has been read."""
+        left = self.stream.questions[n].onward(self.stream.records[first])
+        return [int(i) for i in self.router.scores(left, self.table).topk(min(3, self.table.records)).indices]
+
+    def around(self, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The questions that look as if they asked for the chosen records: those that these answer, and those not.
+
+        Of a fact with two versions the later record decides; where only the earlier one is in sight the question is
+        left out, because there a wrong answer is the honest one.
+        """
+        inside, known, unknown = set(chosen), [], []
+        for n, ask in enumerate(self.stream.asks):
+            versions = ask.probe.kind in ("updated", "retracted")
+            if not inside & {*self.likely[n][:3], *ask.records}:
+                continue
+            if ask.records and (ask.records[0] in inside if versions else inside >= set(ask.records)):
+                known.append(n)
+            elif not (versions and inside & set(ask.records)):
+                unknown.append(n)
+        return known, unknown
 
 
 def answer_text(ask: Ask) -> str:
     """The answer as a reader should give it: the value and a full stop, or that it is not known."""
     if ask.probe.answer is None:
         return UNKNOWN
-    return ask.probe.answer[:1].upper() + ask.probe.answer[1:] + "."
-
-
-def _group(stream: Stream) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for n, ask in enumerate(stream.asks):
-        groups.setdefault(ask.probe.kind, []).append(n)
-    return groups
+    text = ask.probe.answer
+    return text + "." if ask.probe.value_kind == "code" else text[:1].upper() + text[1:] + "."

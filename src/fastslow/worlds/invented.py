@@ -30,9 +30,7 @@ from fastslow.worlds.templates import (
 )
 
 EventKind = Literal["teach", "restate", "update", "retract"]
-ProbeKind = Literal[
-    "direct", "paraphrase", "reverse", "two_hop", "neighbour", "never_taught", "updated", "retracted"
-]
+ProbeKind = Literal["direct", "paraphrase", "reverse", "two_hop", "neighbour", "never_taught", "updated", "retracted"]
 RelationSet = Literal["all", "shared", "own"]
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 KINDS = ("firm", "person", "product", "place")
