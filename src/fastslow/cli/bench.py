@@ -26,6 +26,8 @@ Tokens = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of text.")
 def recall(
     facts: Facts = 40,
     seed: Seed = 0,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Most questions of a kind.")] = 1000,
+    baseline_limit: Annotated[int, typer.Option(metavar="N", min=1, help="The same for each baseline.")] = 100,
     baselines: Annotated[bool, typer.Option(help="Measure the baselines beside it.")] = True,
     lora: Annotated[bool, typer.Option("--lora", help="Naive LoRA among the baselines (slow).")] = False,
     sleep: Annotated[bool, typer.Option("--sleep", help="Sleep at the end and ask again (slow).")] = False,
@@ -39,12 +41,32 @@ def recall(
     module = _module("recall")
     with output.bars(brief=True) as progress:
         session.prepare(chosen, progress)
-    bench = module.RecallBench(facts=facts, seed=seed, core=chosen.core, baselines=baselines, lora=lora, sleep=sleep)
+    bench = module.RecallBench(
+        facts=facts,
+        seed=seed,
+        core=chosen.core,
+        limit=limit,
+        baseline_limit=baseline_limit,
+        baselines=baselines,
+        lora=lora,
+        sleep=sleep,
+    )
     result = module.run(bench, file)
     if plot is not None:
         from fastslow.store import io
 
         io.write_atomic(plot, module.plot(result))
+
+
+@app.command(epilog="Example: fastslow bench curve recall-40.json recall-200.json --out recall.md")
+def curve(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Results of `fastslow bench recall --json`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table; the plot goes beside it.")],
+) -> None:
+    """Recall against the number of facts: several results in one table and one plot."""
+    if out.suffix != ".md" or not out.absolute().parent.is_dir():
+        raise InputError(f"cannot write {out}: give a .md file in an existing folder")
+    _module("curve").run(files, out)
 
 
 @app.command(epilog="Example: fastslow bench fast --json fast.json")
@@ -84,9 +106,15 @@ def writes(
 
 
 @app.command(epilog="Example: fastslow bench manual --json manual.json")
-def manual(core: options.CoreName = None, home: options.Home = None, file: File = None) -> None:
+def manual(
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="Which questions: tune, or test, which judge.")] = "test",
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N.", show_default=False)] = None,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    file: File = None,
+) -> None:
     """Questions on the project's own manual: memory beside the bare core and pasted pages."""
-    _run("manual", core, home, file)
+    _run("manual", core, home, file, split=split, limit=limit)
 
 
 def _run(name: str, core: str | None, home: Path | None, file: Path | None, **arguments: Any) -> None:

@@ -1,0 +1,117 @@
+"""The question: how does recall hold up as more is taught? Several results of `fastslow bench recall`, in one table and
+one plot.
+
+`fastslow bench curve recall-40.json recall-200.json recall-1000.json --out recall.md` writes recall.md and recall.png.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fastslow.bench.recall import ASKED
+from fastslow.errors import InputError
+from fastslow.store import io
+
+COLUMNS = (*ASKED, "false_memory_never_taught", "false_memory_neighbour")
+COSTS = (
+    ("write_cpu_s", "CPU s a fact", "{:.2f}"),
+    ("bytes_per_episode", "KB a fact", "{:.1f}"),
+    ("read_overhead", "decoding slower by", "{:.1%}"),
+    ("prompt_tokens_added", "prompt tokens added", "{:.0f}"),
+    ("locality", "unrelated answers unchanged", "{:.3f}"),
+    ("kl_nats", "KL, unrelated text (nats)", "{:.5f}"),
+    ("ppl_drift", "perplexity drift", "{:.3%}"),
+    ("after_restart", "same after a restart", "{:.3f}"),
+    ("after_sleep", "after sleep, of what was recalled", "{:.3f}"),
+)
+
+
+def run(files: Sequence[Path], out: Path) -> None:
+    """Write the table to ``out`` and the plot beside it. Raises InputError for a file that is no result."""
+    results = sorted((_read(file) for file in files), key=lambda r: r["settings"]["facts"])
+    text = markdown(results, out.with_suffix(".png").name)
+    io.write_atomic(out, text.encode())
+    io.write_atomic(out.with_suffix(".png"), plot(results))
+    Console().print(text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        assert found["bench"] == "recall"
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise InputError(f"{path} is no result of `fastslow bench recall --json`: make it again") from error
+
+
+def markdown(results: Sequence[dict[str, Any]], picture: str) -> str:
+    """Recall by kind of question, the baselines below, then the costs."""
+    lines = ["# Recall", ""]
+    for result in results:
+        settings = result["settings"]
+        lines += [
+            f"## {settings['facts']} facts",
+            "",
+            f"`fastslow bench recall --facts {settings['facts']} --seed {settings['seed']}"
+            f" --limit {settings['limit']}`, the {settings['split']} split, {result['episodes']} episodes.",
+            "",
+            "| | " + " | ".join(_name(kind) for kind in COLUMNS) + " | KL, nats |",
+            "|" + "---|" * (len(COLUMNS) + 2),
+        ]
+        asked = [f"{sum(a['kind'] == kind and 'tiers' not in a for a in result['answers'])}" for kind in ASKED]
+        lines += [f"| **memory** | {_cells(result)} |"]
+        lines += [f"| {name.replace('_', ' ')} | {_cells(row)} |" for name, row in result.get("baselines", {}).items()]
+        questions = ", ".join(f"{n} {_name(kind)}" for n, kind in zip(asked, ASKED, strict=True))
+        limit = settings["baseline_limit"]
+        lines += ["", f"Questions asked of the memory: {questions}; of a baseline at most {limit} of a kind.", ""]
+    lines += ["## Costs", "", "| | " + " | ".join(f"{r['settings']['facts']} facts" for r in results) + " |"]
+    lines += ["|" + "---|" * (len(results) + 1)]
+    for key, label, form in COSTS:
+        scale = 1e-3 if key == "bytes_per_episode" else 1.0
+        cells = [form.format(r[key] * scale) if key in r else "" for r in results]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"![recall against the number of facts]({picture})", ""])
+
+
+def _cells(row: dict[str, Any]) -> str:
+    found = [f"{row[kind]:.3f}" if kind in row else "" for kind in COLUMNS]
+    return " | ".join([*found, f"{row['kl_nats']:.4f}" if "kl_nats" in row else ""])
+
+
+def _name(kind: str) -> str:
+    return kind.replace("false_memory_", "false, ").replace("_", "-")
+
+
+def plot(results: Sequence[dict[str, Any]]) -> bytes:
+    """A PNG: on the left recall of the memory by kind of question, on the right direct questions beside the baselines,
+    both against the number of facts."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    facts = [r["settings"]["facts"] for r in results]
+    for kind in (k for k in ASKED if any(k in r for r in results)):
+        left.plot(facts, [r.get(kind) for r in results], "o-", label=_name(kind))
+    names = dict.fromkeys(name for r in results for name in r.get("baselines", {}))
+    right.plot(facts, [r.get("direct") for r in results], "o-", color="black", linewidth=2.5, label="memory")
+    for name in names:
+        known = [(n, r["baselines"][name]["direct"]) for n, r in zip(facts, results, strict=True) if "baselines" in r]
+        right.plot([n for n, _ in known], [y for _, y in known], "s--", label=name.replace("_", " "), alpha=0.8)
+    for axes, title in ((left, "the memory, by kind of question"), (right, "direct questions, beside the baselines")):
+        axes.set(xscale="log", xticks=facts, xticklabels=[str(n) for n in facts], ylim=(0, 1.02), title=title)
+        axes.minorticks_off()
+        axes.set_xlabel("facts taught one by one")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7, loc="lower left")
+    left.set_ylabel("share of right answers")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
