@@ -16,6 +16,7 @@ def test_learn_files_and_folders(run: Run, notes: Path, tmp_path: Path) -> None:
     (folder / "deep" / "a.txt").write_text("Bo paints boats.")
     (folder / "b.md").write_text("Ada counts stars.")
     (folder / "c.py").write_text("print('not a text')")
+    (folder / "empty.md").touch()
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "d.md").write_text("A tool wrote this.")
     result = run("learn", notes, folder)

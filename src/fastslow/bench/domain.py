@@ -2,8 +2,8 @@
 cost everything else?
 
 The domain is Python's own language reference as the interpreter carries it (``pydoc_data.topics``). Whole topics are
-held out, every paragraph counts once, and no paragraph of a held-out topic is trained on. The gate sees only text that
-lies before the tokens it decides on: the first 32 tokens of a topic are always the bare core's.
+held out, every paragraph counts once, and no paragraph of a held-out topic is trained on. The gate decides every 32
+tokens, as it would if the text before them were a prompt: the first 32 tokens of a topic are always the bare core's.
 
 Beside the gated expert stands the same one without its gate, which is what plain fine-tuning gives.
 """
@@ -97,7 +97,8 @@ def judge_text(core: Core, expert: Expert, documents: Sequence[str]) -> dict[str
     losses: dict[str, list[Tensor]] = {"bare": [], "gated": [], "ungated": []}
     on = total = 0
     for text in documents:
-        ids, before = core.encode(text), None
+        ids = core.encode(text)
+        seen = torch.empty(0, core.width)
         for start in range(0, len(ids) - 1, WINDOW):
             window = torch.tensor([ids[start : start + WINDOW]])
             if window.shape[1] < 2:
@@ -106,13 +107,15 @@ def judge_text(core: Core, expert: Expert, documents: Sequence[str]) -> dict[str
             bare = _losses(core, hidden, window)
             with core.using([expert.delta]):
                 full = _losses(core, hidden, window)
-            lead = LEAD if before is None else 0  # nothing is known yet at the start of a document
-            is_open = expert.is_open(hidden[0, :LEAD] if before is None else before)
-            gated = torch.cat([bare[:lead], full[lead:]]) if is_open else bare
-            for name, part in (("bare", bare), ("gated", gated), ("ungated", full)):
+            # The gate decides anew every LEAD tokens, on what stands before them: the first LEAD are the bare core's.
+            open_ = torch.zeros(len(bare), dtype=torch.bool)
+            for block in range(0, len(bare), LEAD):
+                before = torch.cat([seen, hidden[0, :block]])[-WINDOW:]
+                open_[block : block + LEAD] = len(before) >= LEAD and expert.is_open(before)
+            for name, part in (("bare", bare), ("gated", torch.where(open_, full, bare)), ("ungated", full)):
                 losses[name].append(part)
-            on, total = on + (max(0, len(bare) - lead) if is_open else 0), total + len(bare)
-            before = hidden[0]
+            on, total = on + int(open_.sum()), total + len(bare)
+            seen = hidden[0]
     found = {name: math.exp(float(torch.cat(parts).double().mean())) for name, parts in losses.items()}
     return {**found, "open": on / total, "tokens": total}
 

@@ -64,12 +64,13 @@ def collect(names: Sequence[str], encoding: str, replace: bool) -> list[Source]:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         try:
-            # hidden files and folders are tools' own, not the user's texts
+            # hidden files and folders are tools' own, not the user's texts; an empty file in a folder is no mistake
             found = sorted(
                 p
                 for p in path.rglob("*")
                 if p.suffix.lower() in SUFFIXES
                 and p.is_file()
+                and p.stat().st_size
                 and not any(part.startswith(".") for part in p.relative_to(path).parts)
             )
         except OSError as error:
