@@ -153,6 +153,9 @@ def test_numbers_are_those_of_the_code() -> None:
         ("rates", f"saved every {facts.training.save_every} steps"),
         ("reading", f"reads at most {recall.direct} episodes directly, all within {recall.margin} of"),
         ("reading", f"may have {recall.budget} tokens together"),
+        ("reading", f"at most {recall.witnesses} witnesses are read together"),
+        ("reading", f"from {recall.certain} on it is about what was learned"),
+        ("reading", f"takes the best {recall.witnesses} and forms"),
         ("reading", f"Up to {recall.hops} further episodes"),
         ("reading", f"stands in {int(COMMON)} episodes counts half"),
         ("reading", f"without a trained reader it is {RouterWeights.untrained(8).threshold}."),
@@ -169,7 +172,7 @@ def test_numbers_are_those_of_the_code() -> None:
         ("worlds", f"and {len(invented.relations_of('test', 'own'))} of those"),
     ]:
         assert sentence in plain(DOCS / f"{name}.md"), f"docs/{name}.md no longer says: {sentence}"
-    assert (facts.accept, facts.group, fast.gate, ReaderRecipe().pose) == (0.75, 1, float("-inf"), 0.06)
+    assert (facts.accept, facts.group, fast.gate, ReaderRecipe().pose) == (0.75, 1, float("-inf"), 0.5)
 
 
 def test_size_of_a_page_is_as_told() -> None:

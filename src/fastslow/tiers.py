@@ -183,34 +183,35 @@ class Tiers:
         return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:
-        """The records to read together: those that answer the question by themselves, or, where none does, the best
-        match and what it leads on to.
+        """The records to read together: those that answer the question by themselves; or, where none does, the best
+        matches and what they lead on to; or none, where that is in doubt too and the match is weak.
 
         Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
         reads few pages together better than many (docs/lab/medium.md).
         """
         tokens = self.question(question)
         hits = self.episodes.select(tokens)
-        if not hits:
-            return []
-        witnesses = self._witnesses(hits, prompt) if self.reader else hits
-        chosen = witnesses[: self.config.recall.witnesses]
-        if chosen:
-            return self.episodes.within_budget(chosen)
-        return self.episodes.within_budget([hits[0], *self.episodes.onward(tokens, hits[:1])])
+        config = self.config.recall
+        if not hits or not self.reader:
+            return self.episodes.within_budget(hits[: config.witnesses])
+        doubts = self._doubts([[hit] for hit in hits], prompt)
+        sure = [hit for hit, doubt in zip(hits, doubts, strict=True) if doubt < DOUBT]
+        if sure:
+            return self.episodes.within_budget(sure[: config.witnesses])
+        together = hits[: config.witnesses]
+        together = self.episodes.within_budget([*together, *self.episodes.onward(tokens, together)])
+        if hits[0].score >= config.certain or self._doubts([together], prompt)[0] < DOUBT:
+            return together
+        return []
 
-    def _witnesses(self, hits: list[Hit], prompt: list[int]) -> list[Hit]:
-        """Those of the best matches whose page alone makes the reader answer rather than say that it does not know;
-        where none of them does, the one match that does so most; none where every page leaves it in doubt."""
+    def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
+        """For each group of records, read together, how probable it is that the reader says it does not know."""
         assert self.reader is not None
-        rows = [Row(prompt, self.episodes.pages([hit.episode])) for hit in hits]
+        rows = [Row(prompt, self.episodes.pages([hit.episode for hit in group])) for group in groups]
         unknown = self.core.encode(UNKNOWN)
-        doubt = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
+        doubts = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
         # A page that was dropped cannot be heard: its expert may hold the answer.
-        doubt = [d if row.pages else 0.0 for d, row in zip(doubt, rows, strict=True)]
-        sure = [n for n, d in enumerate(doubt) if d < DOUBT]
-        first = [n for n in sure if n < self.config.recall.witnesses] or sorted(sure, key=lambda n: doubt[n])[:1]
-        return [hits[n] for n in first]
+        return [doubt if row.pages else 0.0 for doubt, row in zip(doubts, rows, strict=True)]
 
     def match(self, question: str) -> list[Hit]:
         """The records that match a question."""

@@ -116,7 +116,7 @@ def test_names_are_unique_and_no_name_hides_in_another(split: Split) -> None:
 def test_splits_share_no_name_word_over_several_seeds() -> None:
     words: dict[Split, set[str]] = {
         split: {
-            word for seed in range(5) for name in names_in(World.make(seed, 300, split)) for word in name.split()
+            word for seed in range(5) for name in names_in(World.make(seed, 600, split)) for word in name.split()
         } - {"the"}
         for split in SPLITS
     }  # fmt: skip

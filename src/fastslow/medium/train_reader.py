@@ -18,7 +18,7 @@ from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
 from fastslow.medium.reader import POSE, UNKNOWN, Reader, frozen, new_adapter, trainable
 from fastslow.medium.router import KeyTable, RouterWeights
-from fastslow.medium.train_router import RoutingTask, shut_for, train_router
+from fastslow.medium.train_router import RoutingTask, train_router
 
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
 SHARES = {
@@ -26,8 +26,8 @@ SHARES = {
     "paraphrase": 0.24,
     "reverse": 0.14,
     "two_hop": 0.22,
-    "updated": 0.1,
-    "retracted": 0.02,
+    "updated": 0.25,
+    "retracted": 0.03,
     "never_taught": 0.03,
     "neighbour": 0.05,
 }
@@ -41,14 +41,14 @@ class ReaderRecipe:
 
     seed: int = 0
     worlds: int = 8
-    facts: int = 110
-    router_steps: int = 400
+    facts: int = 150
+    router_steps: int = 1500
     steps: int = 600
     batch: int = 8
     questions: int = 6
     rank: int = 16
     rate: float = 1.5e-3
-    pages: int = 8
+    pages: int = 5
     pose: float = 0.5
     withheld: float = 0.33
     paragraphs: float = 0.25
@@ -61,25 +61,22 @@ def train_reader(
     progress: Callable[[str, int, int, float], None],
     start: Reader | None = None,
 ) -> Reader:
-    """A reader for this core; ``progress`` gets (phase, step, steps, loss). ``start`` is a reader to train on, with its
-    router as it is. Deterministic in (core, recipe, start) on one machine; about 5 s a step for the default core on two
+    """A reader for this core; ``progress`` gets (phase, step, steps, loss). ``start`` is a reader whose adapter is
+    trained on. Deterministic in (core, recipe, start) on one machine; about 5 s a step for the default core on two
     threads."""
     standard = Standard.of(core)
     seeds = [1000 * (recipe.seed + 1) + i for i in range(recipe.worlds)]
     streams = corpus.streams(core, standard, seeds, recipe.facts)
     unrelated = corpus.tokens(core, standard, anchors.chat() + [p[:200] for p in anchors.general()])
     tasks = [_routing(s) for s in streams if len(s.records) > 30]
-    if start is None:
-        router = train_router(
-            tasks,
-            unrelated,
-            width=core.width,
-            steps=recipe.router_steps,
-            seed=recipe.seed,
-            progress=lambda step, loss: progress("router", step, recipe.router_steps, loss),
-        )
-    else:
-        router = shut_for(start.router, tasks, unrelated)
+    router = train_router(
+        tasks,
+        unrelated,
+        width=core.width,
+        steps=recipe.router_steps,
+        seed=recipe.seed,
+        progress=lambda step, loss: progress("router", step, recipe.router_steps, loss),
+    )
     about = {"core": core.fingerprint["name"], **{k: core.fingerprint[k] for k in ("weights", "split")}}
     about |= {"seed": str(recipe.seed), "steps": str(recipe.steps), "recipe": repr(recipe)}
     if start is not None:
@@ -87,7 +84,7 @@ def train_reader(
     adapter = new_adapter(core, recipe.rank, recipe.seed) if start is None else trainable(start.delta)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, recipe.steps))
-    draw = _Drawer(core, standard, router, streams, recipe)
+    draw = _Drawer(core, standard, router, streams, recipe, grow=start is None)
     for step in range(recipe.steps):
         lessons = draw.batch(step)
         optimizer.zero_grad()
@@ -117,16 +114,23 @@ class _Drawer:
     """Draws sittings: a few pages that look alike, and questions on each of them and on what only looks like them."""
 
     def __init__(
-        self, core: Core, standard: Standard, router: RouterWeights, streams: Sequence[Stream], recipe: ReaderRecipe
+        self,
+        core: Core,
+        standard: Standard,
+        router: RouterWeights,
+        streams: Sequence[Stream],
+        recipe: ReaderRecipe,
+        grow: bool,
     ):
-        self.core, self.standard, self.recipe = core, standard, recipe
+        self.core, self.standard, self.recipe, self.grow = core, standard, recipe, grow
         self.rng = Random(recipe.seed)
         self.classes = [_Class.of(s, router) for s in streams if s.asks]
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
-        third of the training grows from one page to all."""
-        most = min(self.recipe.pages, 1 + 3 * self.recipe.pages * step // self.recipe.steps)
+        third of a training from scratch grows from one page to all."""
+        grown = 1 + 3 * self.recipe.pages * step // self.recipe.steps
+        most = min(self.recipe.pages, grown) if self.grow else self.recipe.pages
         pages = self.rng.randint(1, most)
         return [x for _ in range(self.recipe.batch) for x in self._sitting(max(1, pages + self.rng.randint(-1, 1)))]
 

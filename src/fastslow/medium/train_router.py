@@ -10,8 +10,6 @@ from torch import Tensor
 
 from fastslow.medium.router import KeyTable, RouterWeights, Tokens
 
-MARGIN = 0.03  # above the highest score of an unrelated input
-
 
 @dataclass(frozen=True, eq=False)
 class RoutingTask:
@@ -78,10 +76,11 @@ def train_router(
 
 @torch.no_grad()
 def shut_for(weights: RouterWeights, tasks: Sequence[RoutingTask], unrelated: Sequence[Tokens]) -> RouterWeights:
-    """The same weights with the lowest threshold that keeps every unrelated input out of every stream, and a margin."""
+    """The same weights with the threshold that keeps all but one in a hundred unrelated inputs out of a stream. What
+    passes has a rare word in common with a record by chance ("17 times 6"), and the reader's doubt stops it."""
     tables = [KeyTable.stack([weights.keys(r) for r in task.records]) for task in tasks]
-    highest = max(float(weights.scores(tokens, table).max()) for table in tables for tokens in unrelated)
-    return RouterWeights(weights.query, weights.key, highest + MARGIN)
+    highest = torch.tensor([float(weights.scores(tokens, table).max()) for table in tables for tokens in unrelated])
+    return RouterWeights(weights.query, weights.key, float(highest.quantile(0.99)))
 
 
 def _hop_scores(weights: RouterWeights, table: KeyTable, task: RoutingTask, i: int, log_scale: Tensor) -> Tensor:
