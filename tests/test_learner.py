@@ -16,7 +16,7 @@ from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
 from fastslow.fast import trajectory
-from fastslow.medium.episodes import DAY, RecallConfig
+from fastslow.medium.episodes import DAY, Hit, RecallConfig
 
 NO_FAST = replace(CONFIG, fast=replace(FAST, related=1.0))
 
@@ -529,3 +529,32 @@ def test_an_event_taken_in_by_half_is_not_saved_as_seen(
 def test_recall_settings_are_used(home: Path, core: Core) -> None:
     with open_home(home, core, replace(CONFIG, recall=RecallConfig(bits=4))) as learner:
         assert learner.learn(A).bits == 4
+
+
+def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
+    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader's doubt is set by hand; who is heard, and together with whom, is real."""
+    make_reader(core, tmp_path / "cache")
+    with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0, witnesses=1, certain=0.6))) as learner:
+        ids = [learner.learn(text).id for text in (B, "Kestrel Quamby lives in Tolvar.", "The 4th of May 1721.")]
+        tiers, prompt = learner.tiers, core.prompt(QUESTION)
+        matches = [hit.episode for hit in tiers.match(QUESTION)]
+        assert matches[0] == ids[0] and len(matches) > 1
+
+        def read(doubts: dict[str, float], together: float = 1.0, certain: float = 0.6) -> list[str]:
+            def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
+                return [doubts.get(g[0].episode, 1.0) if len(groups) > 1 else together for g in groups]
+
+            monkeypatch.setattr(tiers, "_doubts", doubted)
+            monkeypatch.setattr(
+                tiers, "config", replace(tiers.config, recall=replace(tiers.config.recall, certain=certain))
+            )
+            return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
+
+        assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
+        assert read({matches[0]: 0.1, matches[1]: 0.1}) == [matches[0]]  # as many as may testify
+        led = read({}, together=0.1, certain=2.0)
+        assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
+        assert read({}, together=0.9, certain=2.0) == []  # about something else
+        assert read({}, together=0.9, certain=0.0)[0] == matches[0]  # about what was learned: the reader may say so
