@@ -544,7 +544,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
 
         def read(doubts: dict[str, float], together: float = 1.0, certain: float = 0.6) -> list[str]:
             def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
-                return [doubts.get(g[0].episode, 1.0) if len(groups) > 1 else together for g in groups]
+                return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
 
             monkeypatch.setattr(tiers, "_doubts", doubted)
             monkeypatch.setattr(
@@ -553,7 +553,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
 
         assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
-        assert read({matches[0]: 0.1, matches[1]: 0.1}) == [matches[0]]  # as many as may testify
+        assert read({matches[0]: 0.2, matches[1]: 0.01}) == [matches[1]]  # as many as may testify, the surest first
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

@@ -25,7 +25,8 @@ from fastslow.state import State
 from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
-DOUBT = 0.5  # the probability of "I don't know." from which a page is no witness
+# The probability of "I don't know." from which a page is no witness, one more page is none, two pages are none.
+DOUBT, SURE, DOUBT_OF_TWO = 0.5, 0.05, 0.3
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,9 @@ class Tiers:
         return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:
-        """The records to read together: those that answer the question by themselves; or, where none does, the best
-        matches and what they lead on to; or none, where that is in doubt too and the match is weak.
+        """The records to read together: those that answer the question by themselves; or, where none does, a match and
+        what it leads on to; or the best matches, in which the reader will find nothing, where they are surely what the
+        question is about; or none.
 
         Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
         reads few pages together better than many (docs/lab/medium.md).
@@ -194,15 +196,16 @@ class Tiers:
         config = self.config.recall
         if not hits or not self.reader:
             return self.episodes.within_budget(hits[: config.witnesses])
-        doubts = self._doubts([[hit] for hit in hits], prompt)
-        sure = [hit for hit, doubt in zip(hits, doubts, strict=True) if doubt < DOUBT]
-        if sure:
-            return self.episodes.within_budget(sure[: config.witnesses])
-        together = hits[: config.witnesses]
-        together = self.episodes.within_budget([*together, *self.episodes.onward(tokens, together)])
-        if hits[0].score >= config.certain or self._doubts([together], prompt)[0] < DOUBT:
-            return together
-        return []
+        heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
+        if heard[0][0] < DOUBT:
+            others = [hit for doubt, hit in heard[1:] if doubt < SURE]
+            return self.episodes.within_budget([heard[0][1], *others][: config.witnesses])
+        pairs = [[hit, onward] for hit in hits[: config.leads] for onward in self.episodes.onward(tokens, [hit])]
+        if pairs:
+            doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
+            if doubt < DOUBT_OF_TWO:
+                return self.episodes.within_budget(pair)
+        return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
 
     def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
         """For each group of records, read together, how probable it is that the reader says it does not know."""

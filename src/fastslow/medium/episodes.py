@@ -25,9 +25,9 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Of these the reader keeps at
-    most ``witnesses`` that answer it, each heard alone. Where none does, as many are read together with up to ``hops``
-    that they lead on to, and where that leaves the reader in doubt too, a score below ``certain`` means that the
-    question is about something else. ``budget`` bounds the tokens in sight. ``half_life`` (seconds) is that of a record
+    most ``witnesses`` that answer it, each heard alone. Where none does, the best ``leads`` are heard in pairs with each
+    of ``hops`` records that they lead on to, and where that leaves the reader in doubt too, a score below ``certain``
+    means that the question is about something else. ``budget`` bounds the tokens in sight. ``half_life`` (seconds) is that of a record
     used once; every further use doubles it (spacing effect). ``fade`` lists (strength below which, bits kept); the page
     of a record that sleeps is dropped below ``drop``.
     """
@@ -37,6 +37,7 @@ class RecallConfig:
     margin: float = 0.25
     witnesses: int = 2
     certain: float = 0.6
+    leads: int = 3
     hops: int = 2
     budget: int = 400
     half_life: float = 30 * DAY
