@@ -124,7 +124,7 @@ class _Drawer:
     ):
         self.core, self.standard, self.recipe, self.grow = core, standard, recipe, grow
         self.rng = Random(recipe.seed)
-        self.classes = [_Class.of(s, router) for s in streams if s.asks]
+        self.courses = [_Course.of(s, router) for s in streams if s.asks]
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
@@ -136,36 +136,35 @@ class _Drawer:
 
     def _sitting(self, limit: int) -> list[Lesson]:
         rng, prose = self.rng, self.rng.random() < self.recipe.paragraphs
-        group = rng.choice([c for c in self.classes if c.stream.prose == prose])
-        kind = rng.choices(list(group.kinds), [SHARES[k] for k in group.kinds])[0]
-        chosen = self._choose(group, rng.choice(group.kinds[kind]), max(1, limit // 2) if prose else limit)
-        known, unknown = group.around(chosen)
-        asked = self._draw(group, known, round(self.recipe.questions * (1 - self.recipe.withheld)))
-        asked += self._draw(group, unknown, self.recipe.questions - len(asked))
-        pages = self._pages(group.stream, chosen)
+        course = rng.choice([c for c in self.courses if c.stream.prose == prose])
+        kind = rng.choices(list(course.kinds), [SHARES[k] for k in course.kinds])[0]
+        chosen = self._choose(course, rng.choice(course.kinds[kind]), max(1, limit // 2) if prose else limit)
+        known, unknown = course.around(chosen)
+        asked = self._draw(course, known, round(self.recipe.questions * (1 - self.recipe.withheld)))
+        asked += self._draw(course, unknown, self.recipe.questions - len(asked))
+        asks, pages = course.stream.asks, self._pages(course.stream, chosen)
+        answers = [answer_text(asks[n]) if n in known else UNKNOWN for n in asked]
         lessons = [
-            make_lesson(self.core, group.stream.asks[n].probe.question, answer if n in known else UNKNOWN, pages)
-            for n in asked
-            for answer in [answer_text(group.stream.asks[n])]
+            make_lesson(self.core, asks[n].probe.question, text, pages) for n, text in zip(asked, answers, strict=True)
         ]
         if len(chosen) == 1 and known and rng.random() < self.recipe.pose:
-            lessons.append(make_lesson(self.core, POSE, group.stream.asks[rng.choice(known)].probe.question, pages))
+            lessons.append(make_lesson(self.core, POSE, asks[rng.choice(known)].probe.question, pages))
         return lessons
 
-    def _choose(self, group: _Class, n: int, limit: int) -> list[int]:
+    def _choose(self, course: _Course, n: int, limit: int) -> list[int]:
         """The records of a question among those that the router would put beside them."""
-        ask, likely = group.stream.asks[n], list(group.likely[n])
+        ask, likely = course.stream.asks[n], list(course.likely[n])
         chosen = list(ask.records)[: max(limit, 1)] if self.rng.random() < 0.9 else []
         if ask.probe.kind == "two_hop" or self.rng.random() < 0.3:
-            likely[2:2] = group.onward(n, ask.records[0] if ask.records else likely[0])
+            likely[2:2] = course.onward(n, ask.records[0] if ask.records else likely[0])
         for i in likely:
             if len(chosen) < limit and i not in chosen:
                 chosen.append(i)
         return sorted(chosen)
 
-    def _draw(self, group: _Class, asks: Sequence[int], count: int) -> list[int]:
+    def _draw(self, course: _Course, asks: Sequence[int], count: int) -> list[int]:
         """Different questions, the kinds in their shares."""
-        weight = {n: SHARES[group.stream.asks[n].probe.kind] for n in asks}
+        weight = {n: SHARES[course.stream.asks[n].probe.kind] for n in asks}
         order = sorted(asks, key=lambda n: self.rng.random() ** (1 / weight[n]), reverse=True)
         return order[:count]
 
@@ -176,7 +175,7 @@ class _Drawer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Class:
+class _Course:
     """A stream with what its router makes of it: the records that look likely for each question, best first."""
 
     stream: Stream
@@ -186,7 +185,7 @@ class _Class:
     kinds: dict[str, list[int]]
 
     @classmethod
-    def of(cls, stream: Stream, router: RouterWeights) -> _Class:
+    def of(cls, stream: Stream, router: RouterWeights) -> _Course:
         table = KeyTable.stack([router.keys(r) for r in stream.records])
         likely = [router.scores(q, table).argsort(descending=True, stable=True)[:10].tolist() for q in stream.questions]
         kinds: dict[str, list[int]] = {}
