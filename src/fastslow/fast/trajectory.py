@@ -48,7 +48,7 @@ class FastConfig:
     lr: float = 5e-3
     half_life: float = 8192.0
     gate: float = -math.inf
-    related: float = 0.4
+    related: float = 0.55
     seed: int = 0
 
     def __post_init__(self) -> None:
