@@ -94,7 +94,7 @@ def plot(results: Sequence[dict[str, Any]]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     facts = [r["settings"]["facts"] for r in results]
@@ -110,7 +110,7 @@ def plot(results: Sequence[dict[str, Any]]) -> bytes:
         axes.minorticks_off()
         axes.set_xlabel("facts taught one by one")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, loc="lower left")
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
     left.set_ylabel("share of right answers")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
