@@ -167,7 +167,7 @@ def test_relations_are_held_out() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_values_collide_and_every_probe_kind_occurs(split: Split) -> None:
-    world = World.make(8, 200, split)
+    world = World.make(8, 300, split)
     holders: dict[tuple[str, str], int] = Counter((f.relation, f.value) for f in world.facts)
     assert sum(count > 1 for count in holders.values()) >= 30
     for kind in PROBE_KINDS:
