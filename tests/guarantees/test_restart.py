@@ -84,6 +84,11 @@ def copied(lived: tuple[Path, float, Memory], tmp_path: Path) -> tuple[Path, Clo
     return home, Clock(lived[1]), lived[2]
 
 
+def drop_snapshots(home: Path) -> None:
+    for path in (home / "snapshots").iterdir():
+        path.unlink()
+
+
 def test_after_a_restart_and_after_a_replay_everything_is_the_same(
     core: Core, lived: tuple[Path, float, Memory], tmp_path: Path
 ) -> None:
@@ -91,8 +96,7 @@ def test_after_a_restart_and_after_a_replay_everything_is_the_same(
     with open_home(home, core, SMALL, clock) as learner:
         same(remember(learner), found)
     # nothing but the log: experts, fast weights and pages are made again
-    for path in (home / "snapshots").iterdir():
-        path.unlink()
+    drop_snapshots(home)
     with open_home(home, core, SMALL, clock) as learner:
         same(remember(learner), found)
         for episode in learner.history():
@@ -115,8 +119,7 @@ def test_a_restart_with_a_reader_changes_nothing(core: Core, tmp_path: Path, mon
         found = remember(learner)
     with open_home(home, core, SMALL, clock) as learner:
         same(remember(learner), found)
-    for path in (home / "snapshots").iterdir():
-        path.unlink()
+    drop_snapshots(home)
     with open_home(home, core, SMALL, clock) as learner:
         same(remember(learner), found)
 

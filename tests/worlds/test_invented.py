@@ -26,6 +26,7 @@ from fastslow.worlds.names import (
     Split,
     plain_values,
 )
+from fastslow.worlds.relations import RELATIONS
 from fastslow.worlds.scoring import contains, is_correct, is_false_memory
 from fastslow.worlds.templates import (
     CHANGE,
@@ -33,7 +34,6 @@ from fastslow.worlds.templates import (
     DIRECT,
     PADDING,
     PARAPHRASE,
-    RELATIONS,
     RETRACT,
     TEACH,
 )

@@ -16,17 +16,16 @@ from random import Random
 from typing import Literal, get_args
 
 from fastslow.worlds.names import MONTHS, SPLITS, Namer, Split, plain_values
+from fastslow.worlds.relations import RELATIONS, Relation
 from fastslow.worlds.templates import (
     CHANGE,
     CORRECTION,
     DIRECT,
     PADDING,
     PARAPHRASE,
-    RELATIONS,
     RETRACT,
     SHORT_NAME,
     TEACH,
-    Relation,
 )
 
 EventKind = Literal["teach", "restate", "update", "retract"]
