@@ -68,15 +68,16 @@ def streams(
         world = World.make(
             seed, facts=facts, split=split, updates=0.12, restates=0.0, retracts=0.06, relations=relations
         )
-        prose = _renamed(world, *_asked(world.paragraphs()))
+        lines = _renamed(world, *_lines(world))
+        paragraphs = _renamed(world, *_asked(world.paragraphs()))
         manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
-        for texts, asks in (_renamed(world, *_lines(world)), prose, manual):
+        for (texts, asks), prose in ((lines, False), (paragraphs, True), (manual, True)):
             if progress:
                 progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
             states = encode(core, texts)
             questions = tokens(core, standard, [ask.probe.question for ask in asks])
             records = [Tokens(standard.apply(h), *word_codes(core, t)) for h, t in zip(states, texts, strict=True)]
-            built.append(Stream(texts, states, records, asks, questions, all(len(ask.records) < 2 for ask in asks)))
+            built.append(Stream(texts, states, records, asks, questions, prose))
     return built
 
 
