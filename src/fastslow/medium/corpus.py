@@ -57,7 +57,7 @@ def streams(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Stream]:
-    """One stream of one-liners for each seed, and one of paragraphs for each seed.
+    """For each seed one stream of lines, one of paragraphs and one of a manual.
 
     Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
     reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.
