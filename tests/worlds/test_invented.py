@@ -153,6 +153,20 @@ def test_wordings_of_a_relation_are_disjoint_and_enough(name: str) -> None:
         assert all("{s}" not in text and ("{v}" in text or "{av}" in text) for text in words.reverse)
 
 
+def test_no_wording_of_one_relation_stands_in_another_split_under_another_relation() -> None:
+    seen: dict[str, Split] = {}
+    for spec in RELATIONS.values():
+        for split, words in spec.wordings.items():
+            for wording in (
+                *words.teach,
+                *words.direct,
+                *words.paraphrase,
+                *words.reverse,
+                *spec.update.get(split, ()),
+            ):
+                assert seen.setdefault(abstract(wording), split) == split, wording
+
+
 def test_relations_are_held_out() -> None:
     train, tune, test = (set(relations_of(split)) for split in SPLITS)
     assert tune == test

@@ -19,6 +19,7 @@ from fastslow.medium.router import Tokens, word_codes
 from fastslow.worlds import manuals
 from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Paragraph, Probe, ProbeKind, RelationSet, World
 from fastslow.worlds.names import FIRM_WORDS, Split
+from fastslow.worlds.rewordings import QUESTION_AROUND, STATEMENT_AROUND, around
 
 NAMED = frozenset(ENTITY.values())
 ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sw"))
@@ -66,9 +67,9 @@ def streams(
     for n, seed in enumerate(seeds):
         split, relations = SPEECH[n % len(SPEECH)]
         world = World.make(
-            seed, facts=facts, split=split, updates=0.12, restates=0.0, retracts=0.06, relations=relations
+            seed, facts=facts, split=split, updates=0.15, restates=0.0, retracts=0.12, relations=relations
         )
-        lines = _renamed(world, *_lines(world))
+        lines = _spoken(seed, *_renamed(world, *_lines(world)))
         paragraphs = _renamed(world, *_asked(world.paragraphs()))
         manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
         for (texts, asks), prose in ((lines, False), (paragraphs, True), (manual, True)):
@@ -98,6 +99,14 @@ def _renamed(world: World, texts: list[str], asks: list[Ask]) -> tuple[list[str]
         return replace(ask, probe=replace(ask.probe, question=rename(ask.probe.question), answer=answer))
 
     return [rename(text) for text in texts], [ask_renamed(ask) for ask in asks]
+
+
+def _spoken(seed: int, texts: list[str], asks: list[Ask]) -> tuple[list[str], list[Ask]]:
+    """The same with something said around some statements and questions, as people do."""
+    rng = Random(f"{seed}-spoken")
+    said = [around(text, STATEMENT_AROUND, "t", rng, 0.15) for text in texts]
+    questions = [around(ask.probe.question, QUESTION_AROUND, "q", rng, 0.25) for ask in asks]
+    return said, [replace(ask, probe=replace(ask.probe, question=q)) for ask, q in zip(asks, questions, strict=True)]
 
 
 def _name(rng: Random) -> str:

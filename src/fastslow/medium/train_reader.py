@@ -22,12 +22,12 @@ from fastslow.medium.train_router import RoutingTask, train_router
 
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
 SHARES = {
-    "direct": 0.2,
+    "direct": 0.18,
     "paraphrase": 0.24,
-    "reverse": 0.14,
+    "reverse": 0.2,
     "two_hop": 0.22,
-    "updated": 0.25,
-    "retracted": 0.03,
+    "updated": 0.22,
+    "retracted": 0.12,
     "never_taught": 0.03,
     "neighbour": 0.05,
 }

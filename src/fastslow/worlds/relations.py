@@ -5,9 +5,10 @@ Slots: `{s}` subject, `{v}` value, `{av}` value with a or an. No wording occurs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastslow.worlds.names import Split
+from fastslow.worlds.rewordings import REWORDINGS
 
 
 @dataclass(frozen=True)
@@ -1000,11 +1001,11 @@ _HEARD: tuple[Relation, ...] = (
         phrase="{av}",
     ),
     _heard(
-        "product", "person", "designer",
-        "{v} drew the plans for {s}. | {s} was designed by {v}.",
-        "Who drew the plans for {s}?",
-        "Whose pencil gave {s} its form? | Who decided how {s} should look?",
-        "What was designed by {v}? | For which article did {v} draw the plans?",
+        "product", "person", "engraver",
+        "{v} cut the letters into {s}. | The letters on {s} are by {v}.",
+        "Who cut the letters into {s}?",
+        "Whose hand shows in the letters on {s}? | Who took a chisel to {s}?",
+        "Into what did {v} cut letters? | Which article has its letters from {v}?",
     ),
     _heard(
         "product", "number", "warranty",
@@ -1046,10 +1047,18 @@ _HEARD: tuple[Relation, ...] = (
     ),
 )  # fmt: skip
 
+
+def _reworded(name: str, spec: Relation) -> Relation:
+    """With the other ways that train has of saying it."""
+    if name not in REWORDINGS:
+        return spec
+    has, more = spec.wordings["train"], w(spec.wordings["train"].noun, *REWORDINGS[name])
+    teach, direct = has.teach + more.teach, has.direct + more.direct
+    both = Wordings(has.noun, teach, direct, has.paraphrase + more.paraphrase, has.reverse + more.reverse)
+    return replace(spec, wordings={**spec.wordings, "train": both})
+
+
 RELATIONS: dict[str, Relation] = {
-    **_PERSON,
-    **_FIRM,
-    **_PLACE,
-    **_PRODUCT,
+    **{name: _reworded(name, spec) for name, spec in {**_PERSON, **_FIRM, **_PLACE, **_PRODUCT}.items()},
     **{spec.wordings["train"].noun.replace(" ", "_"): spec for spec in _HEARD},
 }
