@@ -31,6 +31,20 @@ def test_results_are_ordered_by_facts_beside_their_baselines(tmp_path: Path) -> 
     assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_results_of_other_bits_make_a_table_of_bytes(tmp_path: Path) -> None:
+    usual, coarse = result(40, 0.875), result(40, 0.5, bytes_per_episode=2500.0)
+    coarse["settings"]["bits"] = 2
+    files = [tmp_path / f"{i}.json" for i in range(3)]
+    for file, found in zip(files, (usual, coarse, result(200, 0.75)), strict=True):
+        file.write_text(json.dumps(found))
+    curve.run(files, tmp_path / "recall.md")
+    text = (tmp_path / "recall.md").read_text()
+    assert text.count("## 40 facts") == 1 and "## Bytes, 40 facts" in text
+    assert text.index("| 2 | 2.5 | 0.500 |") < text.index("| 8 | 9.0 | 0.875 |")
+    with pytest.raises(InputError, match="beside some of the usual bits"):
+        curve.run(files[1:2], tmp_path / "recall.md")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"bench": "fast"}', "not json"])
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)

@@ -53,6 +53,10 @@ class Delta:
     def parameters(self) -> list[Tensor]:
         return [t for pair in self.factors.values() for t in pair]
 
+    def scaled(self, share: float) -> Delta:
+        """``share`` times the change, detached."""
+        return Delta(self.name, {n: (a.detach(), share * b.detach()) for n, (a, b) in self.factors.items()})
+
 
 class AdaptedLinear(nn.Linear):
     """A linear map of the top half with the deltas that are switched on at the moment.

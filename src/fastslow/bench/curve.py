@@ -1,5 +1,5 @@
-"""The question: how does recall hold up as more is taught? Several results of `fastslow bench recall`, in one table and
-one plot.
+"""The question: how does recall hold up as more is taught, and as pages get smaller? Several results of `fastslow bench
+recall`, in one table and one plot.
 
 `fastslow bench curve recall-40.json recall-200.json recall-1000.json --out recall.md` writes recall.md and recall.png.
 """
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fastslow.bench.recall import ASKED
 from fastslow.errors import InputError
+from fastslow.medium.episodes import RecallConfig
 from fastslow.store import io
 
 COLUMNS = (*ASKED, "false_memory_never_taught", "false_memory_neighbour")
@@ -35,9 +36,10 @@ COSTS = (
 def run(files: Sequence[Path], out: Path) -> None:
     """Write the table to ``out`` and the plot beside it. Raises InputError for a file that is no result."""
     results = sorted((_read(file) for file in files), key=lambda r: r["settings"]["facts"])
-    text = markdown(results, out.with_suffix(".png").name)
+    usual, sizes = by_size(results)
+    text = markdown(usual, sizes, out.with_suffix(".png").name)
     io.write_atomic(out, text.encode())
-    io.write_atomic(out.with_suffix(".png"), plot(results))
+    io.write_atomic(out.with_suffix(".png"), plot(usual, sizes))
     Console().print(text)
 
 
@@ -50,8 +52,24 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no result of `fastslow bench recall --json`: make it again") from error
 
 
-def markdown(results: Sequence[dict[str, Any]], picture: str) -> str:
-    """Recall by kind of question, the baselines below, then the costs."""
+def by_size(results: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The results with pages as they usually are; and all of the one number of facts that others share with them, the
+    smallest pages first (none where all pages are alike)."""
+    usual = [r for r in results if _bits(r) == RecallConfig.bits]
+    others = [r for r in results if _bits(r) != RecallConfig.bits]
+    facts = {r["settings"]["facts"] for r in others}
+    beside = [r for r in usual if r["settings"]["facts"] in facts]
+    if len(facts) > 1 or (others and not beside):
+        raise InputError("results of other --bits must be of one number of facts, beside some of the usual bits")
+    return usual, sorted([*others, *beside], key=_bits)
+
+
+def _bits(result: dict[str, Any]) -> int:
+    return int(result["settings"].get("bits", RecallConfig.bits))
+
+
+def markdown(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]], picture: str) -> str:
+    """Recall by kind of question, the baselines below, then the costs, then recall against the bytes of a page."""
     lines = ["# Recall", ""]
     for result in results:
         settings = result["settings"]
@@ -76,6 +94,11 @@ def markdown(results: Sequence[dict[str, Any]], picture: str) -> str:
         scale = 1e-3 if key == "bytes_per_episode" else 1.0
         cells = [form.format(r[key] * scale) if key in r else "" for r in results]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    if sizes:
+        lines += ["", f"## Bytes, {sizes[0]['settings']['facts']} facts", "", "| bits a number | KB a fact |"]
+        lines[-1] += "".join(f" {_name(kind)} |" for kind in COLUMNS) + " KL, nats |"
+        lines += ["|" + "---|" * (len(COLUMNS) + 3)]
+        lines += [f"| {_bits(r)} | {r['bytes_per_episode'] * 1e-3:.1f} | {_cells(r)} |" for r in sizes]
     return "\n".join([*lines, "", f"![recall against the number of facts]({picture})", ""])
 
 
@@ -88,15 +111,16 @@ def _name(kind: str) -> str:
     return kind.replace("false_memory_", "false, ").replace("_", "-")
 
 
-def plot(results: Sequence[dict[str, Any]]) -> bytes:
-    """A PNG: on the left recall of the memory by kind of question, on the right direct questions beside the baselines,
-    both against the number of facts."""
+def plot(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]]) -> bytes:
+    """A PNG: recall of the memory by kind of question and direct questions beside the baselines, both against the
+    number of facts; and, where there are ``sizes``, recall against the bytes of a page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    panels = 3 if sizes else 2
+    figure = Figure(figsize=(5.5 * panels, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right, *third = figure.subplots(1, panels, sharey=True)
     facts = [r["settings"]["facts"] for r in results]
     for kind in (k for k in ASKED if any(k in r for r in results)):
         left.plot(facts, [r.get(kind) for r in results], "o-", label=_name(kind))
@@ -112,6 +136,14 @@ def plot(results: Sequence[dict[str, Any]]) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
     left.set_ylabel("share of right answers")
+    for axes in third:
+        kilobytes = [r["bytes_per_episode"] * 1e-3 for r in sizes]
+        for kind in (k for k in ASKED if any(k in r for r in sizes)):
+            axes.plot(kilobytes, [r.get(kind) for r in sizes], "o-", label=_name(kind))
+        for r, x in zip(sizes, kilobytes, strict=True):
+            axes.annotate(f"{_bits(r)} bits", (x, 0.03), fontsize=8, ha="center")
+        axes.set(title=f"by the size of a page, {sizes[0]['settings']['facts']} facts", xlabel="KB a fact")
+        axes.grid(alpha=0.3)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -26,8 +26,9 @@ from fastslow.bench import baselines, texts
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.learner import Learner
+from fastslow.medium.episodes import RecallConfig
 from fastslow.store import io
-from fastslow.tiers import ALL
+from fastslow.tiers import ALL, LearnerConfig
 from fastslow.worlds import is_abstention, is_correct, is_false_memory
 from fastslow.worlds.invented import Probe, ProbeKind, World
 
@@ -39,12 +40,14 @@ AskMany = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True)
 class RecallBench:
-    """``limit``: most probes of a kind that are asked of the memory; ``baseline_limit`` of each baseline."""
+    """``limit``: most probes of a kind that are asked of the memory; ``baseline_limit`` of each baseline. ``bits``: how
+    many of each number a page keeps."""
 
     facts: int = 40
     seed: int = 0
     core: str = cores.DEFAULT_CORE
     split: str = "test"
+    bits: int = RecallConfig.bits
     limit: int = 1000
     baseline_limit: int = 100
     baselines: bool = True
@@ -58,16 +61,17 @@ def run(bench: RecallBench, json_path: Path | None = None, say: Say | None = Non
     core = Core.load(bench.core)
     world = World.make(bench.seed, facts=bench.facts, split=bench.split)  # type: ignore[arg-type]
     result: dict[str, Any] = {"bench": "recall", "settings": vars(bench), "machine": machine(), "answers": []}
+    config = LearnerConfig(recall=RecallConfig(bits=bench.bits))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        with Learner.open(home, core) as learner:
+        with Learner.open(home, core, config=config) as learner:
             result |= _teach(learner, world, say)
             result |= audit(lambda qs: ask_many(learner, qs), world, bench.limit, result["answers"], say)
             result |= {"locality": _locality(learner), **_drift(learner), **_overhead(learner, world)}
-        result["after_restart"] = _restart(home, core, result["answers"])
+        result["after_restart"] = _restart(home, core, config, result["answers"])
         if bench.sleep:
             say("sleeping")
-            result |= _asleep(home, core, world, result["answers"])
+            result |= _asleep(home, core, config, world, result["answers"])
     if bench.baselines:
         result["baselines"] = baselines.run(core, world, bench.baseline_limit, audit, lora=bench.lora, say=say)
     if json_path:
@@ -197,20 +201,22 @@ def _overhead(learner: Learner, world: World, tokens: int = 48, tries: int = 5) 
     }
 
 
-def _restart(home: Path, core: Core, answers: list[dict[str, Any]], count: int = 40) -> float:
+def _restart(home: Path, core: Core, config: LearnerConfig, answers: list[dict[str, Any]], count: int = 40) -> float:
     """The share of answers that are the same, word for word, after closing the home and opening it again."""
     asked = [line for line in answers if line["kind"] in ("direct", "paraphrase")][:count]
     questions = [line["question"] for line in asked]
-    with Learner.open(home, core) as learner:
+    with Learner.open(home, core, config=config) as learner:
         first = [learner.ask(q, 32).text for q in questions]
-    with Learner.open(home, Core.load(core.name)) as learner:
+    with Learner.open(home, Core.load(core.name), config=config) as learner:
         again = [learner.ask(q, 32).text for q in questions]
     return sum(a == b for a, b in zip(first, again, strict=True)) / len(asked)
 
 
-def _asleep(home: Path, core: Core, world: World, answers: list[dict[str, Any]]) -> dict[str, Any]:
+def _asleep(
+    home: Path, core: Core, config: LearnerConfig, world: World, answers: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Recall with the medium tier off, of what the memory answered before, on consolidated facts."""
-    with Learner.open(home, core) as learner:
+    with Learner.open(home, core, config=config) as learner:
         report = learner.sleep(progress=_bar())
         rows: dict[str, Any] = {"sleep_s": report.seconds, "sleep": report.detail, "slept": len(report.consolidated)}
         for kind in ("direct", "paraphrase"):

@@ -26,6 +26,7 @@ Tokens = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of text.")
 def recall(
     facts: Facts = 40,
     seed: Seed = 0,
+    bits: Annotated[int, typer.Option(metavar="N", help="Bits of each number in a page: 16, 8, 4 or 2.")] = 8,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Most questions of a kind.")] = 1000,
     baseline_limit: Annotated[int, typer.Option(metavar="N", min=1, help="The same for each baseline.")] = 100,
     baselines: Annotated[bool, typer.Option(help="Measure the baselines beside it.")] = True,
@@ -45,6 +46,7 @@ def recall(
         facts=facts,
         seed=seed,
         core=chosen.core,
+        bits=bits,
         limit=limit,
         baseline_limit=baseline_limit,
         baselines=baselines,
@@ -63,7 +65,7 @@ def curve(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Results of `fastslow bench recall --json`.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table; the plot goes beside it.")],
 ) -> None:
-    """Recall against the number of facts: several results in one table and one plot."""
+    """Recall against the number of facts, and against bytes where --bits differ: one table and one plot."""
     if out.suffix != ".md" or not out.absolute().parent.is_dir():
         raise InputError(f"cannot write {out}: give a .md file in an existing folder")
     _module("curve").run(files, out)

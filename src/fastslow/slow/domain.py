@@ -34,13 +34,16 @@ WINDOW = 32  # tokens of a window that a gate is fitted on
 @dataclass(frozen=True)
 class DomainConfig:
     """How a domain is consolidated. One window in ``keep_every`` is kept from training; the loss on these must fall by
-    ``gain`` nats per token, or nothing is accepted. ``windows``: how many the gate is fitted on."""
+    ``gain`` nats per token, or nothing is accepted. ``share``: how much of what was trained is kept; between the core
+    and an expert that has begun to know its pages by heart lies one that serves other pages better (Wortsman et al.
+    2022, arXiv 2109.01903). ``windows``: how many the gate is fitted on."""
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            lr=3e-3, epochs=3, batch_tokens=512, row_tokens=256, anchor_weight=1.0, anchor_rows=1, anchor_every=8
+            lr=3e-3, epochs=2, batch_tokens=512, row_tokens=256, anchor_weight=1.0, anchor_rows=1, anchor_every=8
         )
     )
+    share: float = 0.7
     keep_every: int = 24
     gain: float = 0.05
     windows: int = 400
@@ -83,7 +86,7 @@ def consolidate_domain(
     try:
         if not train(core, training, [studied], hold, config.training, seed=data, stage="domain", hooks=hooks):
             return Outcome(None, None, _about(training.state(), data))
-        expert = Expert.make(training.delta, gate, [e for e, _ in episodes])
+        expert = Expert.make(training.delta.scaled(config.share), gate, [e for e, _ in episodes])
     except (TrainingDiverged, InputError) as error:
         return Outcome(None, _rejected(episodes, str(error), training.step, {}))
     return _judge(core, expert, kept, config, training.step)
