@@ -1,0 +1,406 @@
+"""Layers with fast weights: one for every rule of :mod:`fastslow.fast.rules`, each a SequenceMemory.
+
+All share one frame: queries, keys and values through a short causal convolution and SiLU, the rule's gates, the kernel,
+a norm on what each head reads, an output gate, and a projection back (Yang et al. 2024, arXiv 2406.06484, section 3.3).
+A subclass says what its rule needs beyond that, with the initial values of its paper.
+
+Letters of shapes: B batch, T tokens, D width, H heads, K and V channels of a key and of a value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fastslow.errors import InputError, StoreError
+from fastslow.fast import kernel, rules
+from fastslow.fast.kernel import Inputs
+from fastslow.state import State
+
+VERSION = 1
+Carried = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """``width`` D of the stream; ``heads`` H with ``key`` K and ``value`` V channels each; ``conv`` taps of the causal
+    convolution (1: none); ``chunk`` tokens that the kernel takes at once; ``kernel``: which form of it runs. A rule may
+    have more to choose: ``features`` of the linear rules, and the ``steps`` of DeltaProduct."""
+
+    width: int
+    heads: int = 4
+    key: int = 32
+    value: int = 32
+    conv: int = 4
+    chunk: int = kernel.CHUNK
+    kernel: Literal["chunk", "reference"] = "chunk"
+    features: Literal["elu", "dpfp1", "dpfp2", "dpfp3"] = "elu"
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.heads, self.key, self.value, self.conv, self.chunk, self.steps)
+        if min(sizes) < 1:
+            raise InputError(f"every size of a layer must be at least 1: {self}")
+        if self.kernel not in ("chunk", "reference") or self.features not in ("elu", "dpfp1", "dpfp2", "dpfp3"):
+            raise InputError(f"kernel is chunk or reference, features elu, dpfp1, dpfp2 or dpfp3: {self}")
+
+
+def unit(x: Tensor) -> Tensor:
+    """Keys and queries (.., K) of length 1, as fla has it: at tiny norms it goes to 0 and not to a random direction."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
+
+
+class FastWeightLayer(nn.Module):
+    """The frame. ``writes``: how many keys and values a token has; ``columns``: those of the state beside V."""
+
+    rule: ClassVar[str]
+    columns: ClassVar[int] = 0
+    sigmoid_gate: ClassVar[bool] = False  # of the output; SiLU otherwise
+
+    def __init__(self, config: LayerConfig, writes: int = 1) -> None:
+        super().__init__()
+        self.config, self.writes = config, writes
+        heads, key, value = config.heads, config.key, config.value
+        self.sizes = [heads * key, writes * heads * key, writes * heads * value]
+        self.to_qkv = nn.Linear(config.width, sum(self.sizes), bias=False)
+        self.conv = nn.Parameter(torch.empty(sum(self.sizes), config.conv).uniform_(-1, 1) / math.sqrt(config.conv))
+        self.norm = nn.RMSNorm(value, eps=1e-5)
+        self.to_gate = nn.Linear(config.width, heads * value, bias=False)
+        self.to_out = nn.Linear(heads * value, config.width, bias=False)
+
+    # ------------------------------------------------------------------ what a rule says
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        """The kernel's inputs and what else is carried to the next call, from ``x`` (B, T, D), ``q``, ``k`` (B, H, T,
+        K) and ``v`` (B, H, T, V)."""
+        raise NotImplementedError
+
+    def read(self, read: Tensor, carried: Carried) -> Tensor:
+        """What each head says (B, H, T, V), from what the kernel read of the state."""
+        return read
+
+    def carried(self, batch: int) -> Carried:
+        """What a rule carries beside the state and the convolution, before the first token."""
+        return {}
+
+    @property
+    def features(self) -> int:
+        """Rows of the state: K, or what the feature map makes of it."""
+        return self.config.key
+
+    # ------------------------------------------------------------------ SequenceMemory
+
+    @property
+    def layout(self) -> str:
+        """What a state of this layer means; a state of another rule or another shape is refused by this name."""
+        c = self.config
+        return (
+            f"fast/{self.rule} H{c.heads} K{self.features} V{c.value} conv{c.conv} writes{self.writes} width{c.width}"
+        )
+
+    def init_state(self, batch_size: int) -> State:
+        c = self.config
+        memory = torch.zeros(batch_size, c.heads, self.features, c.value + self.columns)
+        tail = torch.zeros(batch_size, sum(self.sizes), c.conv - 1)
+        tensors = {"memory": memory, "conv": tail, **self.carried(batch_size)}
+        device, dtype = self.to_out.weight.device, self.to_out.weight.dtype
+        kept = torch.promote_types(dtype, torch.float32)  # the state stays in single precision under bf16
+        return State(self.layout, VERSION, {n: t.to(device, kept) for n, t in tensors.items()}, {"seen": 0})
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """(B, T, D) and the state before it: the outputs (B, T, D) and the state after it. Raises StoreError for a
+        state of another rule or shape, InputError for an ``x`` that does not fit."""
+        held = self._held(x, state)
+        q, k, v, tail = self._projected(x, held["conv"])
+        inputs, carried = self.inputs(x, q, k, v, held)
+        inputs = inputs.map(lambda t: t.to(held["memory"].dtype))
+        if self.config.kernel == "chunk":
+            found, memory = kernel.chunk(inputs, held["memory"], self.config.chunk)
+        else:
+            found, memory = kernel.reference(inputs, held["memory"])
+        said = self.norm(self.read(found, carried).to(x.dtype))  # (B, H, T, V)
+        gate = self.to_gate(x)
+        gate = gate.sigmoid() if self.sigmoid_gate else nn.functional.silu(gate)
+        out = self.to_out(said.transpose(1, 2).flatten(2) * gate)
+        kept = {n: t for n, t in carried.items() if n in held}
+        tensors = {**held, **kept, "memory": memory, "conv": tail}
+        return out, State(self.layout, VERSION, tensors, {"seen": state.numbers["seen"] + x.shape[1]})
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token (B, D)."""
+        out, state = self(x_t[:, None], state)
+        return out[:, 0], state
+
+    # ------------------------------------------------------------------ parts of the frame
+
+    def _held(self, x: Tensor, state: State) -> Carried:
+        if (state.layout, state.version) != (self.layout, VERSION):
+            raise StoreError(
+                f"a state of {state.layout!r} version {state.version} was given to a layer of {self.layout!r} version"
+                f" {VERSION}: begin with this layer's init_state"
+            )
+        batch = state.tensors["memory"].shape[0]
+        if x.ndim != 3 or x.shape[0] != batch or x.shape[2] != self.config.width:
+            raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, tokens, {self.config.width})")
+        return state.tensors
+
+    def _projected(self, x: Tensor, tail: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        """Queries, keys and values of the heads, and the last inputs of the convolution (B, channels, conv - 1)."""
+        raw = torch.cat([tail.to(x.dtype), self.to_qkv(x).mT], -1)
+        taps = self.conv[:, None].to(x.dtype)
+        mixed = nn.functional.conv1d(raw, taps, groups=len(self.conv)) if x.shape[1] else raw[..., :0]
+        q, k, v = nn.functional.silu(mixed).mT.split(self.sizes, -1)
+        last = raw[..., raw.shape[-1] - tail.shape[-1] :].to(tail.dtype)
+        return self.per_head(q), self._writes(k), self._writes(v), last
+
+    def _writes(self, x: Tensor) -> list[Tensor]:
+        """(B, T, writes * H * C) as a (B, H, T, C) for each write."""
+        return [self.per_head(part) for part in x.chunk(self.writes, -1)]
+
+    def per_head(self, x: Tensor) -> Tensor:
+        """(B, T, H * C) as (B, H, T, C)."""
+        return x.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+
+    def gate(self, channels: int = 1, bias: bool = True) -> nn.Linear:
+        """A map from the stream to ``channels`` numbers for each head."""
+        return nn.Linear(self.config.width, self.config.heads * channels, bias=bias)
+
+
+class LinearAttention(FastWeightLayer):
+    """Additive fast weights with positive features and a normaliser: the fast weight programmer of Schmidhuber 1992 as
+    Katharopoulos et al. 2020 have it (features elu), or with DPFP (Schlag et al. 2021)."""
+
+    rule, columns = "linear_attention", 1
+
+    @property
+    def features(self) -> int:
+        return self.config.key * (1 if self.config.features == "elu" else 2 * int(self.config.features[-1]))
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        return rules.linear_attention(_features(self, q), _features(self, k[0]), rules.with_ones(v[0])), {}
+
+    def read(self, read: Tensor, carried: Carried) -> Tensor:
+        return rules.normalised(read)
+
+
+def _features(layer: FastWeightLayer, x: Tensor) -> Tensor:
+    kind = layer.config.features
+    return rules.elu_features(x) if kind == "elu" else rules.dpfp_features(x, int(kind[-1]))
+
+
+class RetNet(FastWeightLayer):
+    """A fixed decay for each head, 1 - 2^(-5-h) (Sun et al. 2023)."""
+
+    rule = "retnet"
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        decay = torch.log1p(-(2.0 ** (-5 - torch.arange(self.config.heads, device=x.device))))
+        return rules.retnet(q, k[0], v[0], decay), {}
+
+
+class Mamba2(FastWeightLayer):
+    """Scalar decay from a step size that the token chooses, with a skip of its own (Dao and Gu 2024). a starts
+    uniform in -[1, 16] and the step size log-uniform in [1e-3, 1e-1]."""
+
+    rule = "mamba2"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.to_delta = self.gate(bias=False)
+        self.a_log, self.delta_bias = _decay_parameters(config.heads, least=1.0)
+        self.skip = nn.Parameter(torch.ones(config.heads))
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        delta = nn.functional.softplus(self.per_head(self.to_delta(x) + self.delta_bias))
+        return rules.mamba2(q, k[0], v[0], delta, -self.a_log.exp()), {"skip": self.skip[:, None, None] * v[0]}
+
+    def read(self, read: Tensor, carried: Carried) -> Tensor:
+        return read + carried["skip"]
+
+
+class GLA(FastWeightLayer):
+    """A decay for each channel, the 16th root of a sigmoid (Yang et al. 2023)."""
+
+    rule = "gla"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.to_decay = nn.Sequential(nn.Linear(config.width, 16, bias=False), nn.Linear(16, config.heads * config.key))
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        return rules.gla(q, k[0], v[0], nn.functional.logsigmoid(self.per_head(self.to_decay(x))) / 16), {}
+
+
+class DeltaNet(FastWeightLayer):
+    """The delta rule with keys of length 1 (Yang et al. 2024), or with sum-normalised features (Schlag et al. 2021)
+    where ``features`` is dpfp."""
+
+    rule = "delta_net"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.to_beta = self.gate(bias=False)
+
+    @property
+    def features(self) -> int:
+        return self.config.key * (1 if self.config.features == "elu" else 2 * int(self.config.features[-1]))
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        beta = self.per_head(self.to_beta(x)).sigmoid()
+        q, key = (unit(t) if self.config.features == "elu" else _features(self, t) for t in (q, k[0]))
+        return rules.delta_net(q, key, v[0], beta), {}
+
+
+class GatedDeltaNet(FastWeightLayer):
+    """The delta rule on a state that decays (Yang et al. 2024, arXiv 2412.06464)."""
+
+    rule = "gated_delta_net"
+
+    def __init__(self, config: LayerConfig, writes: int = 1) -> None:
+        super().__init__(config, writes)
+        self.to_beta, self.to_delta = self.gate(writes, bias=False), self.gate(bias=False)
+        self.a_log, self.delta_bias = _decay_parameters(config.heads)
+
+    def decay(self, x: Tensor) -> Tensor:
+        """log decays (B, H, T, 1): -exp(A_log) softplus(a(x) + bias)."""
+        rate = nn.functional.softplus(self.to_delta(x) + self.delta_bias)
+        return self.per_head(-self.a_log.exp() * rate)
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        beta = self.per_head(self.to_beta(x)).sigmoid()
+        return rules.gated_delta_net(unit(q), unit(k[0]), v[0], beta, self.decay(x)), {}
+
+
+class KDA(FastWeightLayer):
+    """Kimi delta attention: a decay for each channel, and a sigmoid output gate (Kimi team 2025)."""
+
+    rule = "kda"
+    sigmoid_gate = True
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        channels = config.heads * config.key
+        self.to_beta = self.gate(bias=False)
+        self.to_decay = nn.Sequential(
+            nn.Linear(config.width, config.value, bias=False), nn.Linear(config.value, channels, bias=False)
+        )
+        self.a_log, _ = _decay_parameters(config.heads)
+        self.delta_bias = _decay_parameters(channels)[1]
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        rate = self.per_head(nn.functional.softplus(self.to_decay(x) + self.delta_bias))
+        g = -self.a_log.exp()[:, None, None] * rate
+        return rules.kda(unit(q), unit(k[0]), v[0], self.per_head(self.to_beta(x)).sigmoid(), g), {}
+
+
+class Comba(GatedDeltaNet):
+    """The gated delta rule with a feedback key of its own strength and a corrected query (Hu et al. 2025)."""
+
+    rule = "comba"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.feedback = nn.Parameter(torch.zeros(config.heads))
+        self.correction = nn.Parameter(torch.full((config.heads,), 0.02))
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        beta = self.per_head(self.to_beta(x)).sigmoid()
+        back = self.feedback.sigmoid()
+        return rules.comba(unit(q), unit(k[0]), v[0], beta, self.decay(x), back, self.correction), {}
+
+
+class DeltaProduct(GatedDeltaNet):
+    """Several delta steps a token, with strengths up to 2, so that a token can reflect as well as project: what
+    tracking a state needs (Siems et al. 2025; Grazzi et al. 2024, arXiv 2411.12537)."""
+
+    rule = "delta_product"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config, writes=config.steps)
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        beta = [2 * b.sigmoid() for b in self.per_head(self.to_beta(x)).split(1, -1)]
+        return rules.delta_product(unit(q), [unit(key) for key in k], v, beta, self.decay(x)), {}
+
+    def read(self, read: Tensor, carried: Carried) -> Tensor:
+        return rules.last(read, self.writes)
+
+
+class Falcon(FastWeightLayer):
+    """The delta rule from the token before to this one, with normalised steps and a small decay (Falcon-1, arXiv
+    2608.27763). The first token of all has no token before it and writes nothing."""
+
+    rule = "falcon"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.to_beta, self.to_shrink = self.gate(bias=False), self.gate(bias=True)
+        nn.init.constant_(self.to_shrink.bias, -4.0)
+
+    def carried(self, batch: int) -> Carried:
+        return {"key": torch.zeros(batch, self.config.heads, 1, self.config.key)}
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        keys = torch.cat([held["key"].to(x.dtype), unit(k[0])], 2)
+        before = keys[:, :, :-1]
+        length = before.square().sum(-1, keepdim=True)
+        shrink = 0.5 * self.per_head(self.to_shrink(x)).sigmoid()
+        eta = 2 * self.per_head(self.to_beta(x)).sigmoid() / (length + shrink + 1e-6)
+        eta = torch.where(length > 0, eta, 0.0).clamp(max=1 / 0.51)  # eta shrink stays below 1
+        return rules.falcon(unit(q), before, v[0], eta, shrink), {"key": keys[:, :, -1:].to(held["key"].dtype)}
+
+
+class MLSTM(FastWeightLayer):
+    """Exponential input gates, a normaliser and a running maximum (Beck et al. 2024). The forget bias starts in [3,
+    6]."""
+
+    rule, columns, sigmoid_gate = "mlstm", 1, True
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.to_input, self.to_forget = self.gate(), self.gate()
+        with torch.no_grad():
+            self.to_input.bias.fill_(-10.0)
+            self.to_forget.bias.copy_(torch.linspace(3.0, 6.0, config.heads))
+
+    def carried(self, batch: int) -> Carried:
+        return {"highest": torch.full((batch, self.config.heads, 1), -1e30)}
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        i = self.per_head(self.to_input(x)).to(held["highest"].dtype)
+        f = nn.functional.logsigmoid(self.per_head(self.to_forget(x)).to(held["highest"].dtype))
+        inputs, highest = rules.mlstm(q, k[0], v[0], i, f, held["highest"])
+        end = highest[:, :, -1] if x.shape[1] else held["highest"]
+        return inputs, {"highest": end, "maximum": highest}
+
+    def read(self, read: Tensor, carried: Carried) -> Tensor:
+        return rules.mlstm_read(read, carried["maximum"])
+
+
+def _decay_parameters(count: int, least: float = 1e-3) -> tuple[nn.Parameter, nn.Parameter]:
+    """A_log with A uniform up to 16, and the bias whose softplus is log-uniform in [1e-3, 1e-1]."""
+    a = torch.empty(count).uniform_(least, 16.0)
+    delta = torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+    return nn.Parameter(a.log()), nn.Parameter(delta + torch.log(-torch.expm1(-delta)))
+
+
+LAYERS: dict[str, type[FastWeightLayer]] = {
+    layer.rule: layer
+    for layer in (
+        LinearAttention,
+        RetNet,
+        Mamba2,
+        GLA,
+        DeltaNet,
+        GatedDeltaNet,
+        KDA,
+        Comba,
+        DeltaProduct,
+        Falcon,
+        MLSTM,
+    )
+}

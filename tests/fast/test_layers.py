@@ -1,0 +1,109 @@
+"""Every fast-weight layer: cut anywhere, step by step, saved and loaded, row by row, always the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastslow.errors import InputError, StoreError
+from fastslow.fast.layers import LAYERS, VERSION, FastWeightLayer, LayerConfig
+from fastslow.memory import SequenceMemory
+from fastslow.state import State
+
+CONFIG = LayerConfig(width=12, heads=2, key=6, value=5, chunk=4)
+CASES = [(rule, CONFIG) for rule in LAYERS] + [
+    (rule, LayerConfig(width=12, heads=2, key=6, value=5, chunk=4, features="dpfp2"))
+    for rule in ("linear_attention", "delta_net")
+]
+every = pytest.mark.parametrize(("rule", "config"), CASES, ids=[f"{r}-{c.features}" for r, c in CASES])
+
+
+def layer(rule: str, config: LayerConfig = CONFIG, dtype: torch.dtype = torch.float64) -> FastWeightLayer:
+    torch.manual_seed(0)
+    return LAYERS[rule](config).to(dtype)  # type: ignore[call-arg]
+
+
+def stream(length: int = 19, batch: int = 2, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(batch, length, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+
+
+def same(found: State, wanted: State, tolerance: float) -> bool:
+    return found.numbers == wanted.numbers and all(
+        torch.allclose(found.tensors[n], t, rtol=tolerance, atol=tolerance) for n, t in wanted.tensors.items()
+    )
+
+
+@every
+def test_any_cut_and_every_step_give_the_same(rule: str, config: LayerConfig) -> None:
+    memory, x = layer(rule, config), stream()
+    assert isinstance(memory, SequenceMemory)
+    whole, last = memory(x, memory.init_state(2))
+    for cut in range(0, 2 * config.chunk + 1):
+        first, state = memory(x[:, :cut], memory.init_state(2))
+        second, state = memory(x[:, cut:], state)
+        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-10, atol=1e-12)
+        assert same(state, last, 1e-10)
+    state, out = memory.init_state(2), []
+    for t in range(x.shape[1]):
+        y, state = memory.step(x[:, t], state)
+        out.append(y)
+    torch.testing.assert_close(torch.stack(out, 1), whole, rtol=1e-10, atol=1e-12)
+    assert same(state, last, 1e-10)
+
+
+@every
+def test_the_reference_kernel_gives_the_same_with_its_gradients(rule: str, config: LayerConfig) -> None:
+    memory, x = layer(rule, config), stream().requires_grad_()
+    found = []
+    for kind in ("chunk", "reference"):
+        memory.config = LayerConfig(**{**vars(config), "kernel": kind})
+        out, _ = memory(x, memory.init_state(2))
+        found.append([out, *torch.autograd.grad(out.square().sum(), [x, *memory.parameters()])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+@every
+def test_the_past_alone_decides_and_rows_are_apart(rule: str, config: LayerConfig) -> None:
+    memory, x = layer(rule, config), stream()
+    whole, _ = memory(x, memory.init_state(2))
+    changed = x.clone()
+    changed[:, 11:] += 1
+    torch.testing.assert_close(memory(changed, memory.init_state(2))[0][:, :11], whole[:, :11], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(memory(x[:1], memory.init_state(1))[0], whole[:1], rtol=1e-10, atol=1e-12)
+
+
+@every
+def test_a_state_is_saved_forked_and_of_constant_size(rule: str, config: LayerConfig) -> None:
+    memory, x = layer(rule, config, torch.float32), stream(dtype=torch.float32)
+    with torch.no_grad():
+        _, state = memory(x, memory.init_state(2))
+        loaded = State.from_bytes(state.to_bytes(), layout=memory.layout, version=VERSION)
+        assert loaded.hash() == state.hash() and state.size_bytes() == memory.init_state(2).size_bytes()
+        before, fork = state.hash(), state.fork()
+        out, after = memory(x, state)
+        assert state.hash() == before  # what goes in is not changed
+        again, same_after = memory(x, loaded)
+        assert again.equal(out) and same_after.hash() == after.hash()
+        assert memory(x, fork)[1].hash() == after.hash()
+
+
+def test_a_state_of_another_layer_is_refused() -> None:
+    memory, other = layer("delta_net"), layer("gated_delta_net")
+    with pytest.raises(StoreError, match=r"delta_net.*was given to a layer of 'fast/gated_delta_net"):
+        other(stream(), memory.init_state(2))
+    wider = layer("delta_net", LayerConfig(width=12, heads=2, key=7, value=5))
+    with pytest.raises(StoreError, match=r"K6.*K7"):
+        wider(stream(), memory.init_state(2))
+    with pytest.raises(InputError, match="x has shape"):
+        memory(stream(batch=3), memory.init_state(2))
+    with pytest.raises(InputError, match="at least 1"):
+        LayerConfig(width=12, heads=0)
+
+
+@pytest.mark.parametrize("rule", LAYERS)
+def test_half_precision_keeps_its_state_in_single(rule: str) -> None:
+    memory, x = layer(rule, dtype=torch.bfloat16), stream(dtype=torch.bfloat16)
+    out, state = memory(x, memory.init_state(2))
+    assert out.dtype == torch.bfloat16 and torch.isfinite(out).all()
+    assert all(t.dtype == torch.float32 for t in state.tensors.values())
