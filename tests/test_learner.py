@@ -531,6 +531,40 @@ def test_recall_settings_are_used(home: Path, core: Core) -> None:
         assert learner.learn(A).bits == 4
 
 
+def test_what_is_told_later_updates_or_takes_back(
+    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader's doubt is set by hand, alone and beside the first record."""
+    make_reader(core, tmp_path / "cache")
+    question, prompt = "Where does Kestrel Quamby live?", core.prompt("Where does Kestrel Quamby live?")
+    texts = [
+        "Kestrel Quamby lives in Tolvar.",
+        "Kestrel Quamby plays the oboe.",
+        "Where Kestrel Quamby lives is not Tolvar.",
+        "Where does Kestrel Quamby live? In Ostrel.",
+    ]
+    with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0))) as learner:
+        ids = [learner.learn(text).id for text in texts]
+        tiers = learner.tiers
+        assert {hit.episode for hit in tiers.match(question)} == set(ids)
+
+        def read(alone: dict[int, float], beside: dict[int, float]) -> list[int]:
+            def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
+                known = alone if len(groups[0]) == 1 else beside
+                return [known.get(ids.index(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
+
+            monkeypatch.setattr(tiers, "_doubts", doubted)
+            return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)]
+
+        assert read({0: 0.01}, {}) == [0]  # nothing later that the reader heeds
+        assert read({0: 0.01, 3: 0.04}, {}) == [3]  # the newer of two that are sure
+        assert read({0: 0.01, 3: 0.4}, {}) == [0]  # the newer one is not
+        assert read({0: 0.01}, {2: 0.1}) == [2]  # taken back by a record that speaks of Tolvar too
+        assert read({0: 0.05}, {2: 0.1}) == [0]  # hardly more doubt than before
+        assert read({0: 0.001}, {2: 0.02}) == [0]  # next to no doubt
+        assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
+
+
 def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

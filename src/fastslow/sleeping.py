@@ -8,11 +8,12 @@ own, so that a sleep that is cut off keeps what it has finished, and forgetting 
 from __future__ import annotations
 
 import time as wall
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fastslow.errors import InputError, StoreError
+from fastslow.medium.episodes import Episodes
 from fastslow.medium.reader import POSE
 from fastslow.reports import SleepReport
 from fastslow.slow import Expert, Ground, Hooks, Outcome, Study, consolidate, consolidate_domain, make_study, pose
@@ -152,7 +153,18 @@ def consolidate_kind(
         episodes = [(name, tiers.told[name].written) for name in considered]
         return consolidate_domain(core, episodes, config.language, seed=config.seed, resume=resume, hooks=hooks)
     studies = [study(tiers, name) for name in considered]
-    return consolidate(core, studies, config=config.facts, seed=config.seed, resume=resume, hooks=hooks, ground=ground)
+    matched = _router(tiers, considered)
+    return consolidate(
+        core, studies, config=config.facts, seed=config.seed, matched=matched, resume=resume, hooks=hooks, ground=ground
+    )
+
+
+def _router(tiers: Tiers, considered: Sequence[str]) -> Callable[[str], Collection[str]]:
+    """What a text matches of the episodes considered, as if there were no others: so no other one decides a sleep."""
+    group = Episodes(tiers.core, tiers.reader.router if tiers.reader else None, tiers.config.recall)
+    for n, name in enumerate(considered):
+        group.add(name, group.write(tiers.told[name].written), n, 0.0)
+    return lambda text: [hit.episode for hit in group.select(group.question(text))]
 
 
 def study(tiers: Tiers, episode: str) -> Study:

@@ -17,7 +17,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probability
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
-from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying
+from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
 from fastslow.medium.reader import UNKNOWN, Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
@@ -25,8 +25,11 @@ from fastslow.state import State
 from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
-# The probability of "I don't know." from which a page is no witness, one more page is none, two pages are none.
-DOUBT, SURE, DOUBT_OF_TWO = 0.5, 0.05, 0.3
+# The probability of "I don't know." from which a page is no witness, and two pages read together are none; and below
+# which a page that was told later is heard first: any that matches as well, and one that speaks of the same thing.
+DOUBT, DOUBT_OF_TWO, SURE, SURE_OF_SAME = 0.5, 0.3, 0.05, 0.2
+# What a withdrawal does to the doubt about the page that it takes back: at least so much, and so many times as much.
+SHAKEN, SHAKEN_TIMES = 0.03, 6.0
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,9 @@ class Tiers:
         return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:
-        """The records to read together: those that answer the question by themselves; or, where none does, a match and
-        what it leads on to; or the best matches, in which the reader will find nothing, where they are surely what the
-        question is about; or none.
+        """The records to read together: the one that answers the question by itself, or what takes it back; or, where
+        none does, a match and what it leads on to; or the best matches, in which the reader will find nothing, where
+        they are surely what the question is about; or none.
 
         Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
         reads few pages together better than many (docs/lab/medium.md).
@@ -198,14 +201,47 @@ class Tiers:
             return self.episodes.within_budget(hits[: config.witnesses])
         heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
         if heard[0][0] < DOUBT:
-            others = [hit for doubt, hit in heard[1:] if doubt < SURE]
-            return self.episodes.within_budget([heard[0][1], *others][: config.witnesses])
+            doubt, witness = self._latest(question, heard)
+            return [self._withdrawal(question, witness, doubt, hits, prompt) or witness]
         pairs = [[hit, onward] for hit in hits[: config.leads] for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
             if doubt < DOUBT_OF_TWO:
                 return self.episodes.within_budget(pair)
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
+
+    def _latest(self, question: str, heard: Sequence[tuple[float, Hit]]) -> tuple[float, Hit]:
+        """The surest record, or one told later that updates it: that matches as well and is sure too."""
+        surest = heard[0][1]
+        newer = [
+            (doubt, hit)
+            for doubt, hit in heard[1:]
+            if self._told(hit) > self._told(surest) and hit.score >= surest.score
+            if doubt < SURE or (doubt < SURE_OF_SAME and self._same(question, surest, hit))
+        ]
+        return max([heard[0], *newer], key=lambda pair: self._told(pair[1]))
+
+    def _withdrawal(
+        self, question: str, witness: Hit, doubt: float, hits: Sequence[Hit], prompt: list[int]
+    ) -> Hit | None:
+        """The record that takes back what the witness says: told later, about the same thing, and, read beside it, it
+        shakes the reader. Read alone it answers nothing, and that is the answer."""
+        later = [h for h in hits if self._told(h) > self._told(witness) and self._same(question, witness, h)]
+        if not later:
+            return None
+        shaken, hit = max(
+            zip(self._doubts([[witness, h] for h in later], prompt), later, strict=True), key=lambda pair: pair[0]
+        )
+        return hit if shaken > max(SHAKEN, SHAKEN_TIMES * doubt) else None
+
+    def _told(self, hit: Hit) -> int:
+        return self.episodes.records[hit.episode].told
+
+    def _same(self, question: str, one: Hit, other: Hit) -> bool:
+        """Whether two records share a telling word that the question lacks, as a value and its withdrawal do."""
+        asked = telling_words(question)
+        words = [telling_words(self.told[hit.episode].written) - asked for hit in (one, other)]
+        return bool(words[0] & words[1])
 
     def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
         """For each group of records, read together, how probable it is that the reader says it does not know."""
@@ -225,10 +261,13 @@ class Tiers:
 
     def _open(self, hidden: Tensor, hits: Sequence[Hit], reading: bool) -> list[Expert]:
         """A page says it better than an expert, so an expert of facts opens only where its episode's page is not read:
-        with the medium tier off, or once the page was dropped."""
+        with the medium tier off, or once the page was dropped. Of several matches only the best opens its expert: each
+        has learned to give its own fact, and together they give none (docs/lab/slow.md)."""
         dropped = {hit.episode for hit in hits if self.episodes.records[hit.episode].page is None}
+        held = {episode for expert in self.experts.values() if expert.gate is None for episode in expert.episodes}
         matched = [hit.episode for hit in hits if hit.through is None and (not reading or hit.episode in dropped)]
-        return open_experts(list(self.experts.values()), hidden, matched)
+        best = [episode for episode in matched if episode in held][:1]
+        return open_experts(list(self.experts.values()), hidden, best)
 
     def fast_delta(self) -> Delta:
         if self._fast_delta is None or self._fast_delta[0] is not self.fast:

@@ -24,12 +24,12 @@ DAY = 86_400.0
 class RecallConfig:
     """How records are chosen and how they fade.
 
-    ``direct`` records at most match the question itself, within ``margin`` of the best. Of these the reader keeps at
-    most ``witnesses`` that answer it, each heard alone. Where none does, the best ``leads`` are heard in pairs with
-    each of ``hops`` records that they lead on to, and where that leaves the reader in doubt too, a score below
-    ``certain`` means that the question is about something else. ``budget`` bounds the tokens in sight. ``half_life``
-    (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists (strength
-    below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
+    ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
+    and the one that answers is read. Where none does, the best ``leads`` are heard in pairs with each of ``hops``
+    records that they lead on to. Where that leaves the reader in doubt too, it reads the best ``witnesses``, but a
+    score below ``certain`` means that the question is about something else. ``budget`` bounds the tokens in sight.
+    ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
+    (strength below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
     """
 
     bits: int = 8
