@@ -92,6 +92,17 @@ def test_a_reopened_home_answers_the_same(core: Core, learner: Learner, world: W
         assert [again.ask(probe.question, 24).text for probe in direct(world)] == answers
 
 
+def test_a_sleep_moves_facts_into_slow_weights(core: Core, tmp_path: Path) -> None:
+    with Learner.open(tmp_path / "home", core) as learner:
+        for text in ("Kestrel Marolin works as a glazier.", "The town of Ostrevan has 4,150 inhabitants."):
+            learner.learn(text)
+        report = learner.sleep()
+        assert report.consolidated and not report.rolled_back, report
+        prompt = core.prompt("Fill in the blank: The town of Ostrevan has ___ inhabitants.")
+        opened = learner.tiers.read("How many inhabitants has Ostrevan?", prompt, ("slow",)).experts
+        assert all(len(expert.episodes) == 1 for expert in opened) and len(opened) <= 1
+
+
 def test_the_fast_tier_predicts_a_text_it_has_just_seen_better(core: Core) -> None:
     ids = core.encode(MANUAL.read_text(encoding="utf-8"))[:TOKENS]
     assert len(ids) == TOKENS
