@@ -132,8 +132,7 @@ def test_comba(run: Callable[..., Run]) -> None:
 
     def update(s: Tensor, t: int) -> Tensor:
         k, v, beta, back = at(t, d.k, d.v, d.beta, p)
-        s = d.g[:, :, t].exp()[..., None] * s
-        return s + outer(beta * k, v - seen(s, back))
+        return d.g[:, :, t].exp()[..., None] * s + outer(beta * k, v - seen(s, back))
 
     made = rules.comba(d.q, d.k, d.v, d.beta, d.g, d.heads, correction)
     compared(run(made), loop(update, (d.q - 0.02 * p) * K**-0.5), d.leaves)
@@ -192,6 +191,23 @@ def test_mlstm_is_stable_and_exact(run: Callable[..., Run]) -> None:
     wanted = plain[..., :-1] / plain[..., -1:].abs().clamp(min=1)
     back = highest[:, :, -1:].exp()
     compared((rules.mlstm_read(out, highest), state * back), (wanted, last), [*d.leaves, *other.leaves])
+
+
+def test_mesa_is_the_least_squares_fit_of_what_it_has_seen(run: Callable[..., Run]) -> None:
+    d = Data()
+    ridge = 0.25 + d.heads[:, None].expand(H, K)
+    inputs, gram = rules.mesa(d.q, d.k, d.v, d.beta, d.g, ridge, torch.zeros(B, H, K, K, dtype=torch.float64), size=8)
+    out, state = run(inputs)
+    decay, wanted = d.g.cumsum(2), []
+    for t in range(T):  # ridge regression from keys to values, weighted by strength and decay
+        weight = d.beta[:, :, : t + 1] * (decay[:, :, t : t + 1] - decay[:, :, : t + 1]).exp()
+        keys = d.k[:, :, : t + 1]
+        normal = keys.mT @ (weight * keys) + torch.diag_embed(ridge)
+        fit = torch.linalg.solve(normal, keys.mT @ (weight * d.v[:, :, : t + 1]))
+        wanted.append(torch.einsum("bhkv,bhk->bhv", fit, d.q[:, :, t]))
+    last = keys.mT @ (weight * d.v)
+    compared((out, state), (torch.stack(wanted, 2), last), d.leaves)
+    torch.testing.assert_close(gram, normal - torch.diag_embed(ridge))
 
 
 def test_features_sum_to_one_and_are_not_negative() -> None:

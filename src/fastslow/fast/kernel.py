@@ -147,7 +147,7 @@ def _within(x: Inputs) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
     into, tail, kept = g.cumsum(-2).exp(), _after(g).exp(), g.sum(-2, keepdim=True).exp()
     left = torch.stack([x.q] if x.e is None else [x.q, x.e])
     if g.shape[-1] == 1:
-        pairs = (left @ x.k.mT) * _segments(g.squeeze(-1)).exp()
+        pairs = (left @ x.k.mT) * segments(g.squeeze(-1)).exp()
     else:
         pairs = _channelwise(left, x.k, g)
     return pairs[0], pairs[1].tril(-1) if x.e is not None else None, into, tail, kept
@@ -159,7 +159,7 @@ def _after(g: Tensor) -> Tensor:
     return later.flip(-2).cumsum(-2).flip(-2)
 
 
-def _segments(g: Tensor) -> Tensor:
+def segments(g: Tensor) -> Tensor:
     """For g (.., C), the sums over the tokens after j up to i, (.., C, C), and -inf for j > i: the stable segment sum
     of Dao and Gu 2024 (arXiv 2405.21060, listing 1)."""
     size = g.shape[-1]
@@ -179,10 +179,10 @@ def _channelwise(left: Tensor, k: Tensor, g: Tensor) -> Tensor:
     length = BLOCK if k.shape[-2] % BLOCK == 0 else k.shape[-2]
     left, k, g = (t.unflatten(-2, (-1, length)) for t in (left, k, g))  # (.., M, L, K)
     blocks = k.shape[-3]
-    near = k[..., None, :, :] * _segments(g.mT).exp().movedim(-3, -1)  # (.., M, L, L, K): as each token sees the block
+    near = k[..., None, :, :] * segments(g.mT).exp().movedim(-3, -1)  # (.., M, L, L, K): as each token sees the block
     own = (near @ left.movedim(0, -1)).movedim(-1, 0)  # (R, .., M, L, L)
     before = torch.nn.functional.pad(g.sum(-2)[..., :-1, :], (0, 0, 1, 0))  # the total of the block before: (.., M, K)
-    gap = torch.nn.functional.pad(_segments(before.mT)[..., 1:], (0, 1), value=-torch.inf).movedim(-3, -1)
+    gap = torch.nn.functional.pad(segments(before.mT)[..., 1:], (0, 1), value=-torch.inf).movedim(-3, -1)
     far = k[..., None, :, :, :] * (gap[..., None, :] + _after(g)[..., None, :, :, :]).exp()  # (.., M, M, L, K)
     cross = (left * g.cumsum(-2).exp()) @ far.flatten(-3, -2).mT  # (R, .., M, L, C)
     diagonal = torch.eye(blocks, dtype=k.dtype, device=k.device)[:, None, :, None]

@@ -288,7 +288,7 @@ class KDA(FastWeightLayer):
         self.to_decay = nn.Sequential(
             nn.Linear(config.width, config.value, bias=False), nn.Linear(config.value, channels, bias=False)
         )
-        self.a_log, _ = _decay_parameters(config.heads)
+        self.a_log, _ = _decay_parameters(config.heads, least=1.0)
         self.delta_bias = _decay_parameters(channels)[1]
 
     def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
@@ -300,11 +300,11 @@ class KDA(FastWeightLayer):
 class Comba(GatedDeltaNet):
     """The gated delta rule with a feedback key of its own strength and a corrected query (Hu et al. 2025)."""
 
-    rule = "comba"
+    rule, sigmoid_gate = "comba", True
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config)
-        self.feedback = nn.Parameter(torch.zeros(config.heads))
+        self.feedback = nn.Parameter(torch.ones(config.heads))
         self.correction = nn.Parameter(torch.full((config.heads,), 0.02))
 
     def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
@@ -381,6 +381,28 @@ class MLSTM(FastWeightLayer):
         return rules.mlstm_read(read, carried["maximum"])
 
 
+class MesaNet(GatedDeltaNet):
+    """The exact least-squares fit of all pairs so far (von Oswald et al. 2025), with a ridge that starts at
+    softplus(1) + 0.25."""
+
+    rule = "mesa_net"
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.ridge = nn.Parameter(torch.ones(config.heads, config.key))
+
+    def carried(self, batch: int) -> Carried:
+        return {"gram": torch.zeros(batch, self.config.heads, self.config.key, self.config.key)}
+
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+        gram = held["gram"]
+        beta = self.per_head(self.to_beta(x)).sigmoid()
+        query, key, value, beta, g = (t.to(gram.dtype) for t in (unit(q), unit(k[0]), v[0], beta, self.decay(x)))
+        ridge = nn.functional.softplus(self.ridge.to(gram.dtype)) + 0.25
+        inputs, gram = rules.mesa(query, key, value, beta, g, ridge, gram)
+        return inputs, {"gram": gram}
+
+
 def _decay_parameters(count: int, least: float = 1e-3) -> tuple[nn.Parameter, nn.Parameter]:
     """A_log with A uniform up to 16, and the bias whose softplus is log-uniform in [1e-3, 1e-1]."""
     a = torch.empty(count).uniform_(least, 16.0)
@@ -402,5 +424,6 @@ LAYERS: dict[str, type[FastWeightLayer]] = {
         DeltaProduct,
         Falcon,
         MLSTM,
+        MesaNet,
     )
 }

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastslow.fast.kernel import Inputs
+from fastslow.fast.kernel import Inputs, segments
 
 
 def scaled(q: Tensor) -> Tensor:
@@ -67,10 +67,15 @@ def kda(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor) -> Inputs:
 
 
 def comba(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, feedback: Tensor, correction: Tensor) -> Inputs:
-    """S~ = exp(g) S_{t-1}; S_t = S~ + beta k (v - S~^T p)^T with p = feedback k; the query is q - correction p.
-    Comba, Hu et al. 2025 (arXiv 2506.02475): ``feedback`` and ``correction`` (H,), the first in (0, 1)."""
+    """S_t = exp(g) S_{t-1} + beta k (v - S_{t-1}^T p)^T with p = feedback k; the query is q - correction p. Comba, Hu
+    et al. 2025 (arXiv 2506.02475): a transition of a scalar plus low rank; ``feedback`` and ``correction`` (H,), the
+    first in (0, 1).
+
+    Unlike Gated DeltaNet's, the erase reads the undecayed state, so its key is divided by the decay. (fla's kernel does
+    so too, but normalises p, which undoes the feedback.)
+    """
     p = feedback[:, None, None] * k
-    return Inputs(scaled(q - correction[:, None, None] * p), k, beta * v, beta * p, g)
+    return Inputs(scaled(q - correction[:, None, None] * p), k, beta * v, beta * p * (-g).exp(), g)
 
 
 def falcon(q: Tensor, x: Tensor, v: Tensor, eta: Tensor, shrink: Tensor) -> Inputs:
@@ -131,6 +136,30 @@ def mlstm_read(read: Tensor, m: Tensor) -> Tensor:
     """h~ = C^T q / max(|n^T q|, exp(-m)) from what the kernel read (B, H, T, V + 1) and the running maximum."""
     value, norm = read[..., :-1], read[..., -1:]
     return value / torch.maximum(norm.abs(), (-m).exp())
+
+
+def mesa(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, ridge: Tensor, gram: Tensor, size: int = 16
+) -> tuple[Inputs, Tensor]:
+    """o_t = S_t^T (H_t + Diag(ridge))^-1 q_t with S_t = exp(g) S_{t-1} + beta k v^T and H_t = exp(g) H_{t-1} + beta k
+    k^T: the exact least-squares fit of all pairs so far, weighted by their decay. MesaNet, von Oswald et al. 2025
+    (arXiv 2506.05233), eq. 3-4, solved directly where the paper takes conjugate gradient steps.
+
+    ``ridge`` (H, K) > 0; ``gram`` (B, H, K, K) is H before the first token; the last one is returned. ``size`` tokens
+    are solved at once.
+    """
+    solved = []
+    for start in range(0, k.shape[2], size):
+        now = slice(start, start + size)
+        pairs = (beta[:, :, now] * k[:, :, now]).unsqueeze(-1) * k[:, :, now].unsqueeze(-2)  # (B, H, C, K, K)
+        between = segments(g[:, :, now, 0]).exp()
+        into = g[:, :, now].cumsum(2).exp()[..., None]
+        grams = into * gram[:, :, None] + torch.einsum("bhij,bhjkl->bhikl", between, pairs)
+        solved.append(
+            torch.linalg.solve(grams + torch.diag_embed(ridge)[:, None], q[:, :, now].unsqueeze(-1)).squeeze(-1)
+        )
+        gram = grams[:, :, -1]
+    return Inputs(torch.cat([q[:, :, :0], *solved], 2), k, beta * v, g=g), gram
 
 
 def with_ones(v: Tensor) -> Tensor:
