@@ -155,9 +155,8 @@ def mesa(
         between = segments(g[:, :, now, 0]).exp()
         into = g[:, :, now].cumsum(2).exp()[..., None]
         grams = into * gram[:, :, None] + torch.einsum("bhij,bhjkl->bhikl", between, pairs)
-        solved.append(
-            torch.linalg.solve(grams + torch.diag_embed(ridge)[:, None], q[:, :, now].unsqueeze(-1)).squeeze(-1)
-        )
+        regular = grams + torch.diag_embed(ridge)[:, None]
+        solved.append(torch.linalg.solve(regular, q[:, :, now].unsqueeze(-1)).squeeze(-1))
         gram = grams[:, :, -1]
     return Inputs(torch.cat([q[:, :, :0], *solved], 2), k, beta * v, g=g), gram
 

@@ -1,0 +1,116 @@
+"""Recurrent cells: each equals its reference, and is a memory that can be cut, saved and stepped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastslow.errors import InputError, StoreError
+from fastslow.fast.recurrent import CELLS, LSTM, RNN, VERSION, Cell, ClockworkRNN, HebbianRNN, PlasticRNN
+from fastslow.memory import SequenceMemory
+from fastslow.state import State
+
+every = pytest.mark.parametrize("rule", CELLS)
+
+
+def make(rule: str) -> Cell:
+    torch.manual_seed(0)
+    return CELLS[rule](5, 8).double()
+
+
+def stream(length: int = 11) -> Tensor:
+    return torch.randn(2, length, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@every
+def test_any_cut_and_every_step_give_the_same_bits(rule: str) -> None:
+    cell, x = make(rule), stream()
+    assert isinstance(cell, SequenceMemory)
+    whole, last = cell(x, cell.init_state(2))
+    for cut in range(12):
+        first, state = cell(x[:, :cut], cell.init_state(2))
+        second, state = cell(x[:, cut:], state)
+        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-12, atol=1e-14)
+        assert state.hash() == last.hash()
+    state = cell.init_state(2)
+    for t in range(x.shape[1]):
+        out, state = cell.step(x[:, t], state)
+        torch.testing.assert_close(out, whole[:, t], rtol=1e-12, atol=1e-14)
+    assert state.hash() == last.hash() and state.size_bytes() == cell.init_state(2).size_bytes()
+
+
+@every
+def test_a_state_is_saved_and_another_refused(rule: str) -> None:
+    cell, x = make(rule), stream()
+    _, state = cell(x, cell.init_state(2))
+    loaded = State.from_bytes(state.to_bytes(), layout=cell.layout, version=VERSION)
+    before = state.hash()
+    assert cell(x, loaded)[1].hash() == cell(x, state.fork())[1].hash() and state.hash() == before
+    wrong = State("fast/other", VERSION, state.tensors, state.numbers)
+    with pytest.raises(StoreError, match="begin with init_state"):
+        cell(x, wrong)
+    with pytest.raises(InputError, match="x has shape"):
+        cell(x[:1], state)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(RNN, nn.RNN), (LSTM, nn.LSTM)])
+def test_rnn_and_lstm_equal_torch(ours: type[Cell], theirs: type[nn.RNNBase]) -> None:
+    cell, x = make(ours.rule), stream()
+    reference = theirs(5, 8, batch_first=True).double()  # type: ignore[call-arg]
+    with torch.no_grad():
+        reference.weight_ih_l0.copy_(cell.from_x.weight)  # type: ignore[union-attr,arg-type]
+        reference.bias_ih_l0.copy_(cell.from_x.bias)  # type: ignore[union-attr,arg-type]
+        reference.weight_hh_l0.copy_(cell.from_h.weight)  # type: ignore[union-attr,arg-type]
+        reference.bias_hh_l0.zero_()
+    out, _ = cell(x, cell.init_state(2))
+    torch.testing.assert_close(out, cell.to_out(reference(x)[0]))
+
+
+def test_a_slow_module_keeps_its_state_and_hears_no_faster_one() -> None:
+    torch.manual_seed(0)
+    cell, x = ClockworkRNN(5, 8, modules=4).double(), stream(8)
+    states = []
+    state = cell.init_state(2)
+    for t in range(8):
+        _, state = cell.step(x[:, t], state)
+        states.append(state.tensors["h"])
+    for t in range(1, 8):
+        for module, period in enumerate((1, 2, 4, 8)):
+            part = slice(2 * module, 2 * module + 2)
+            assert states[t][:, part].equal(states[t - 1][:, part]) == (t % period != 0)
+    changed = cell.init_state(2).fork()
+    changed.tensors["h"][:, :2] = 1.0  # the fastest module alone
+    other = cell.step(x[:, 0], changed)[1].tensors["h"]
+    assert other[:, 2:].equal(states[0][:, 2:]) and not other[:, :2].equal(states[0][:, :2])
+    with pytest.raises(InputError, match="modules of one size"):
+        ClockworkRNN(5, 9, modules=4)
+
+
+def test_hebbian_fast_weights_are_a_decayed_sum_of_outer_products() -> None:
+    torch.manual_seed(0)
+    cell, x = HebbianRNN(5, 8, decay=0.9, rate=0.5, inner=2).double(), stream()
+    state, past = cell.init_state(2), []
+    for t in range(11):
+        past.append(state.tensors["h"])
+        _, state = cell.step(x[:, t], state)
+        wanted = sum(0.5 * 0.9 ** (t - s) * h[:, :, None] * h[:, None, :] for s, h in enumerate(past))
+        torch.testing.assert_close(state.tensors["fast"], wanted)
+        # Equation 2 as attention over the past: A h = sum of rate decay^(t-s) h_s (h_s . h)
+        boundary = cell.from_x(x[:, t]) + cell.from_h(past[-1])
+        h = torch.relu(boundary)
+        for _ in range(2):
+            weights = [0.5 * 0.9 ** (t - s) * (p * h).sum(-1, keepdim=True) for s, p in enumerate(past)]
+            h = torch.relu(cell.norm(boundary + sum(w * p for w, p in zip(weights, past, strict=True))))
+        torch.testing.assert_close(state.tensors["h"], h)
+
+
+def test_plastic_weights_start_fixed_and_remember_what_fired_together() -> None:
+    torch.manual_seed(0)
+    cell, x = PlasticRNN(5, 8).double(), stream(2)
+    _, first = cell.step(x[:, 0], cell.init_state(2))
+    torch.testing.assert_close(first.tensors["h"], torch.tanh(cell.from_x(x[:, 0])))
+    assert not first.tensors["hebb"].any()
+    _, second = cell.step(x[:, 1], first)
+    wanted = 0.01 * second.tensors["h"][:, :, None] * first.tensors["h"][:, None, :]
+    torch.testing.assert_close(second.tensors["hebb"], wanted)
