@@ -560,6 +560,7 @@ def test_what_is_told_later_updates_or_takes_back(
         assert read({0: 0.01, 3: 0.04}, {}) == [3]  # the newer of two that are sure
         assert read({0: 0.01, 3: 0.4}, {}) == [0]  # the newer one is not
         assert read({0: 0.01}, {2: 0.1}) == [2]  # taken back by a record that speaks of Tolvar too
+        assert read({0: 0.01, 2: 0.3}, {2: 0.1}) == []  # in which the reader would find Tolvar again
         assert read({0: 0.05}, {2: 0.1}) == [0]  # hardly more doubt than before
         assert read({0: 0.001}, {2: 0.02}) == [0]  # next to no doubt
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back

@@ -202,7 +202,11 @@ class Tiers:
         heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
         if heard[0][0] < DOUBT:
             doubt, witness = self._latest(question, heard)
-            return [self._withdrawal(question, witness, doubt, hits, prompt) or witness]
+            withdrawal = self._withdrawal(question, witness, doubt, hits, prompt)
+            if withdrawal is None:
+                return [witness]
+            # A withdrawal names what it takes back: it is read only where the reader finds no answer in it.
+            return [hit for doubt, hit in heard if hit == withdrawal and doubt >= DOUBT]
         pairs = [[hit, onward] for hit in hits[: config.leads] for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
@@ -225,7 +229,7 @@ class Tiers:
         self, question: str, witness: Hit, doubt: float, hits: Sequence[Hit], prompt: list[int]
     ) -> Hit | None:
         """The record that takes back what the witness says: told later, about the same thing, and, read beside it, it
-        shakes the reader. Read alone it answers nothing, and that is the answer."""
+        shakes the reader."""
         later = [h for h in hits if self._told(h) > self._told(witness) and self._same(question, witness, h)]
         if not later:
             return None
