@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fastslow.errors import InputError, StoreError
-from fastslow.fast.layers import LAYERS, VERSION, FastWeightLayer, LayerConfig
+from fastslow.fast.frame import VERSION
+from fastslow.fast.layers import LAYERS, FastWeightLayer, LayerConfig
 from fastslow.memory import SequenceMemory
 from fastslow.state import State
 
@@ -90,7 +91,7 @@ def test_a_state_is_saved_forked_and_of_constant_size(rule: str, config: LayerCo
 
 def test_a_state_of_another_layer_is_refused() -> None:
     memory, other = layer("delta_net"), layer("gated_delta_net")
-    with pytest.raises(StoreError, match=r"delta_net.*was given to a layer of 'fast/gated_delta_net"):
+    with pytest.raises(StoreError, match=r"delta_net.*was given to a memory of 'fast/gated_delta_net"):
         other(stream(), memory.init_state(2))
     wider = layer("delta_net", LayerConfig(width=12, heads=2, key=7, value=5))
     with pytest.raises(StoreError, match=r"K6.*K7"):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError, StoreError
-from fastslow.fast.recurrent import CELLS, LSTM, RNN, VERSION, Cell, ClockworkRNN, HebbianRNN, PlasticRNN
+from fastslow.fast.frame import VERSION
+from fastslow.fast.recurrent import CELLS, LSTM, RNN, Cell, ClockworkRNN, HebbianRNN, PlasticRNN
 from fastslow.memory import SequenceMemory
 from fastslow.state import State
 
@@ -48,7 +49,7 @@ def test_a_state_is_saved_and_another_refused(rule: str) -> None:
     before = state.hash()
     assert cell(x, loaded)[1].hash() == cell(x, state.fork())[1].hash() and state.hash() == before
     wrong = State("fast/other", VERSION, state.tensors, state.numbers)
-    with pytest.raises(StoreError, match="begin with init_state"):
+    with pytest.raises(StoreError, match="begin with its init_state"):
         cell(x, wrong)
     with pytest.raises(InputError, match="x has shape"):
         cell(x[:1], state)

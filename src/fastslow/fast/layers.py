@@ -10,26 +10,25 @@ Letters of shapes: B batch, T tokens, D width, H heads, K and V channels of a ke
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fastslow.errors import InputError, StoreError
+from fastslow.errors import InputError
 from fastslow.fast import kernel, rules
+from fastslow.fast.frame import Held, Memory
 from fastslow.fast.kernel import Inputs
-from fastslow.state import State
-
-VERSION = 1
-Carried = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class LayerConfig:
     """``width`` D of the stream; ``heads`` H with ``key`` K and ``value`` V channels each; ``conv`` taps of the causal
     convolution (1: none); ``chunk`` tokens that the kernel takes at once; ``kernel``: which form of it runs. A rule may
-    have more to choose: ``features`` of the linear rules, and the ``steps`` of DeltaProduct."""
+    have more to choose: ``features`` of the linear rules (DeltaNet has keys of length 1 where they are elu), and the
+    ``steps`` of DeltaProduct."""
 
     width: int
     heads: int = 4
@@ -54,16 +53,16 @@ def unit(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
 
 
-class FastWeightLayer(nn.Module):
+class FastWeightLayer(Memory):
     """The frame. ``writes``: how many keys and values a token has; ``columns``: those of the state beside V."""
 
-    rule: ClassVar[str]
     columns: ClassVar[int] = 0
     sigmoid_gate: ClassVar[bool] = False  # of the output; SiLU otherwise
+    featured: ClassVar[bool] = False  # whether keys go through ``config.features``
 
     def __init__(self, config: LayerConfig, writes: int = 1) -> None:
         super().__init__()
-        self.config, self.writes = config, writes
+        self.config, self.writes, self.width = config, writes, config.width
         heads, key, value = config.heads, config.key, config.value
         self.sizes = [heads * key, writes * heads * key, writes * heads * value]
         self.to_qkv = nn.Linear(config.width, sum(self.sizes), bias=False)
@@ -74,79 +73,57 @@ class FastWeightLayer(nn.Module):
 
     # ------------------------------------------------------------------ what a rule says
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    @abstractmethod
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         """The kernel's inputs and what else is carried to the next call, from ``x`` (B, T, D), ``q``, ``k`` (B, H, T,
         K) and ``v`` (B, H, T, V)."""
-        raise NotImplementedError
 
-    def read(self, read: Tensor, carried: Carried) -> Tensor:
+    def read(self, read: Tensor, carried: Held) -> Tensor:
         """What each head says (B, H, T, V), from what the kernel read of the state."""
         return read
 
-    def carried(self, batch: int) -> Carried:
+    def carried(self, batch: int) -> Held:
         """What a rule carries beside the state and the convolution, before the first token."""
         return {}
 
     @property
-    def features(self) -> int:
+    def rows(self) -> int:
         """Rows of the state: K, or what the feature map makes of it."""
-        return self.config.key
+        mapped = self.featured and self.config.features != "elu"
+        return self.config.key * (2 * int(self.config.features[-1]) if mapped else 1)
 
-    # ------------------------------------------------------------------ SequenceMemory
+    def mapped(self, x: Tensor) -> Tensor:
+        """The features of keys or queries (B, H, T, K)."""
+        kind = self.config.features
+        return rules.elu_features(x) if kind == "elu" else rules.dpfp_features(x, int(kind[-1]))
+
+    # ------------------------------------------------------------------ Memory
 
     @property
     def layout(self) -> str:
-        """What a state of this layer means; a state of another rule or another shape is refused by this name."""
         c = self.config
-        return (
-            f"fast/{self.rule} H{c.heads} K{self.features} V{c.value} conv{c.conv} writes{self.writes} width{c.width}"
-        )
+        return f"fast/{self.rule} H{c.heads} K{self.rows} V{c.value} conv{c.conv} writes{self.writes} width{c.width}"
 
-    def init_state(self, batch_size: int) -> State:
+    def empty(self, batch: int) -> Held:
         c = self.config
-        memory = torch.zeros(batch_size, c.heads, self.features, c.value + self.columns)
-        tail = torch.zeros(batch_size, sum(self.sizes), c.conv - 1)
-        tensors = {"memory": memory, "conv": tail, **self.carried(batch_size)}
-        device, dtype = self.to_out.weight.device, self.to_out.weight.dtype
-        kept = torch.promote_types(dtype, torch.float32)  # the state stays in single precision under bf16
-        return State(self.layout, VERSION, {n: t.to(device, kept) for n, t in tensors.items()}, {"seen": 0})
+        memory = torch.zeros(batch, c.heads, self.rows, c.value + self.columns)
+        return {"memory": memory, "conv": torch.zeros(batch, sum(self.sizes), c.conv - 1), **self.carried(batch)}
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, T, D) and the state before it: the outputs (B, T, D) and the state after it. Raises StoreError for a
-        state of another rule or shape, InputError for an ``x`` that does not fit."""
-        held = self._held(x, state)
+    def run(self, x: Tensor, held: Held, seen: int, *, single: bool) -> tuple[Tensor, Held]:
         q, k, v, tail = self._projected(x, held["conv"])
         inputs, carried = self.inputs(x, q, k, v, held)
         inputs = inputs.map(lambda t: t.to(held["memory"].dtype))
-        if self.config.kernel == "chunk":
-            found, memory = kernel.chunk(inputs, held["memory"], self.config.chunk)
-        else:
+        if single or self.config.kernel == "reference":  # a chunk of one token would be padded to a whole one
             found, memory = kernel.reference(inputs, held["memory"])
+        else:
+            found, memory = kernel.chunk(inputs, held["memory"], self.config.chunk)
         said = self.norm(self.read(found, carried).to(x.dtype))  # (B, H, T, V)
         gate = self.to_gate(x)
         gate = gate.sigmoid() if self.sigmoid_gate else nn.functional.silu(gate)
-        out = self.to_out(said.transpose(1, 2).flatten(2) * gate)
-        kept = {n: t for n, t in carried.items() if n in held}
-        tensors = {**held, **kept, "memory": memory, "conv": tail}
-        return out, State(self.layout, VERSION, tensors, {"seen": state.numbers["seen"] + x.shape[1]})
-
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token (B, D)."""
-        out, state = self(x_t[:, None], state)
-        return out[:, 0], state
+        kept = {name: tensor for name, tensor in carried.items() if name in held}
+        return self.to_out(said.transpose(1, 2).flatten(2) * gate), {**held, **kept, "memory": memory, "conv": tail}
 
     # ------------------------------------------------------------------ parts of the frame
-
-    def _held(self, x: Tensor, state: State) -> Carried:
-        if (state.layout, state.version) != (self.layout, VERSION):
-            raise StoreError(
-                f"a state of {state.layout!r} version {state.version} was given to a layer of {self.layout!r} version"
-                f" {VERSION}: begin with this layer's init_state"
-            )
-        batch = state.tensors["memory"].shape[0]
-        if x.ndim != 3 or x.shape[0] != batch or x.shape[2] != self.config.width:
-            raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, tokens, {self.config.width})")
-        return state.tensors
 
     def _projected(self, x: Tensor, tail: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Queries, keys and values of the heads, and the last inputs of the convolution (B, channels, conv - 1)."""
@@ -174,22 +151,13 @@ class LinearAttention(FastWeightLayer):
     """Additive fast weights with positive features and a normaliser: the fast weight programmer of Schmidhuber 1992 as
     Katharopoulos et al. 2020 have it (features elu), or with DPFP (Schlag et al. 2021)."""
 
-    rule, columns = "linear_attention", 1
+    rule, columns, featured = "linear_attention", 1, True
 
-    @property
-    def features(self) -> int:
-        return self.config.key * (1 if self.config.features == "elu" else 2 * int(self.config.features[-1]))
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
+        return rules.linear_attention(self.mapped(q), self.mapped(k[0]), rules.with_ones(v[0])), {}
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
-        return rules.linear_attention(_features(self, q), _features(self, k[0]), rules.with_ones(v[0])), {}
-
-    def read(self, read: Tensor, carried: Carried) -> Tensor:
+    def read(self, read: Tensor, carried: Held) -> Tensor:
         return rules.normalised(read)
-
-
-def _features(layer: FastWeightLayer, x: Tensor) -> Tensor:
-    kind = layer.config.features
-    return rules.elu_features(x) if kind == "elu" else rules.dpfp_features(x, int(kind[-1]))
 
 
 class RetNet(FastWeightLayer):
@@ -197,7 +165,7 @@ class RetNet(FastWeightLayer):
 
     rule = "retnet"
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         decay = torch.log1p(-(2.0 ** (-5 - torch.arange(self.config.heads, device=x.device))))
         return rules.retnet(q, k[0], v[0], decay), {}
 
@@ -214,11 +182,11 @@ class Mamba2(FastWeightLayer):
         self.a_log, self.delta_bias = _decay_parameters(config.heads, least=1.0)
         self.skip = nn.Parameter(torch.ones(config.heads))
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         delta = nn.functional.softplus(self.per_head(self.to_delta(x) + self.delta_bias))
         return rules.mamba2(q, k[0], v[0], delta, -self.a_log.exp()), {"skip": self.skip[:, None, None] * v[0]}
 
-    def read(self, read: Tensor, carried: Carried) -> Tensor:
+    def read(self, read: Tensor, carried: Held) -> Tensor:
         return read + carried["skip"]
 
 
@@ -231,7 +199,7 @@ class GLA(FastWeightLayer):
         super().__init__(config)
         self.to_decay = nn.Sequential(nn.Linear(config.width, 16, bias=False), nn.Linear(16, config.heads * config.key))
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         return rules.gla(q, k[0], v[0], nn.functional.logsigmoid(self.per_head(self.to_decay(x))) / 16), {}
 
 
@@ -239,19 +207,15 @@ class DeltaNet(FastWeightLayer):
     """The delta rule with keys of length 1 (Yang et al. 2024), or with sum-normalised features (Schlag et al. 2021)
     where ``features`` is dpfp."""
 
-    rule = "delta_net"
+    rule, featured = "delta_net", True
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config)
         self.to_beta = self.gate(bias=False)
 
-    @property
-    def features(self) -> int:
-        return self.config.key * (1 if self.config.features == "elu" else 2 * int(self.config.features[-1]))
-
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         beta = self.per_head(self.to_beta(x)).sigmoid()
-        q, key = (unit(t) if self.config.features == "elu" else _features(self, t) for t in (q, k[0]))
+        q, key = (unit(t) if self.config.features == "elu" else self.mapped(t) for t in (q, k[0]))
         return rules.delta_net(q, key, v[0], beta), {}
 
 
@@ -270,7 +234,7 @@ class GatedDeltaNet(FastWeightLayer):
         rate = nn.functional.softplus(self.to_delta(x) + self.delta_bias)
         return self.per_head(-self.a_log.exp() * rate)
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         beta = self.per_head(self.to_beta(x)).sigmoid()
         return rules.gated_delta_net(unit(q), unit(k[0]), v[0], beta, self.decay(x)), {}
 
@@ -291,7 +255,7 @@ class KDA(FastWeightLayer):
         self.a_log, _ = _decay_parameters(config.heads, least=1.0)
         self.delta_bias = _decay_parameters(channels)[1]
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         rate = self.per_head(nn.functional.softplus(self.to_decay(x) + self.delta_bias))
         g = -self.a_log.exp()[:, None, None] * rate
         return rules.kda(unit(q), unit(k[0]), v[0], self.per_head(self.to_beta(x)).sigmoid(), g), {}
@@ -307,7 +271,7 @@ class Comba(GatedDeltaNet):
         self.feedback = nn.Parameter(torch.ones(config.heads))
         self.correction = nn.Parameter(torch.full((config.heads,), 0.02))
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         beta = self.per_head(self.to_beta(x)).sigmoid()
         back = self.feedback.sigmoid()
         return rules.comba(unit(q), unit(k[0]), v[0], beta, self.decay(x), back, self.correction), {}
@@ -322,11 +286,11 @@ class DeltaProduct(GatedDeltaNet):
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config, writes=config.steps)
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         beta = [2 * b.sigmoid() for b in self.per_head(self.to_beta(x)).split(1, -1)]
         return rules.delta_product(unit(q), [unit(key) for key in k], v, beta, self.decay(x)), {}
 
-    def read(self, read: Tensor, carried: Carried) -> Tensor:
+    def read(self, read: Tensor, carried: Held) -> Tensor:
         return rules.last(read, self.writes)
 
 
@@ -341,10 +305,10 @@ class Falcon(FastWeightLayer):
         self.to_beta, self.to_shrink = self.gate(bias=False), self.gate(bias=True)
         nn.init.constant_(self.to_shrink.bias, -4.0)
 
-    def carried(self, batch: int) -> Carried:
+    def carried(self, batch: int) -> Held:
         return {"key": torch.zeros(batch, self.config.heads, 1, self.config.key)}
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         keys = torch.cat([held["key"].to(x.dtype), unit(k[0])], 2)
         before = keys[:, :, :-1]
         length = before.square().sum(-1, keepdim=True)
@@ -367,17 +331,17 @@ class MLSTM(FastWeightLayer):
             self.to_input.bias.fill_(-10.0)
             self.to_forget.bias.copy_(torch.linspace(3.0, 6.0, config.heads))
 
-    def carried(self, batch: int) -> Carried:
+    def carried(self, batch: int) -> Held:
         return {"highest": torch.full((batch, self.config.heads, 1), -1e30)}
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         i = self.per_head(self.to_input(x)).to(held["highest"].dtype)
         f = nn.functional.logsigmoid(self.per_head(self.to_forget(x)).to(held["highest"].dtype))
         inputs, highest = rules.mlstm(q, k[0], v[0], i, f, held["highest"])
         end = highest[:, :, -1] if x.shape[1] else held["highest"]
         return inputs, {"highest": end, "maximum": highest}
 
-    def read(self, read: Tensor, carried: Carried) -> Tensor:
+    def read(self, read: Tensor, carried: Held) -> Tensor:
         return rules.mlstm_read(read, carried["maximum"])
 
 
@@ -391,10 +355,10 @@ class MesaNet(GatedDeltaNet):
         super().__init__(config)
         self.ridge = nn.Parameter(torch.ones(config.heads, config.key))
 
-    def carried(self, batch: int) -> Carried:
+    def carried(self, batch: int) -> Held:
         return {"gram": torch.zeros(batch, self.config.heads, self.config.key, self.config.key)}
 
-    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Carried) -> tuple[Inputs, Carried]:
+    def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         gram = held["gram"]
         beta = self.per_head(self.to_beta(x)).sigmoid()
         query, key, value, beta, g = (t.to(gram.dtype) for t in (unit(q), unit(k[0]), v[0], beta, self.decay(x)))

@@ -7,22 +7,17 @@ Each is a SequenceMemory that goes token by token. Letters of shapes: B batch, T
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from fastslow.errors import InputError, StoreError
-from fastslow.state import State
-
-VERSION = 1
-Held = dict[str, Tensor]
+from fastslow.errors import InputError
+from fastslow.fast.frame import Held, Memory
 
 
-class Cell(nn.Module):
+class Cell(Memory):
     """The frame: ``width`` D of the stream in and out, ``units`` U of the cell, and a projection back."""
-
-    rule: ClassVar[str]
 
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
@@ -32,48 +27,24 @@ class Cell(nn.Module):
         self.to_out = nn.Linear(units, width)
 
     def empty(self, batch: int) -> Held:
-        """What the cell holds before the first token."""
         return {"h": torch.zeros(batch, self.units)}
 
+    @abstractmethod
     def cell(self, x: Tensor, held: Held, seen: int) -> Held:
         """What it holds after one token ``x`` (B, D), the ``seen``-th from 0; "h" (B, U) is what it says."""
-        raise NotImplementedError
 
     @property
     def layout(self) -> str:
         return f"fast/{self.rule} units{self.units} width{self.width}"
 
-    def init_state(self, batch_size: int) -> State:
-        like = self.to_out.weight
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        return State(
-            self.layout, VERSION, {n: t.to(like.device, dtype) for n, t in self.empty(batch_size).items()}, {"seen": 0}
-        )
-
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, T, D) and the state before it: the outputs (B, T, D) and the state after it. Raises StoreError for a
-        state of another rule or shape, InputError for an ``x`` that does not fit."""
-        if (state.layout, state.version) != (self.layout, VERSION):
-            raise StoreError(
-                f"a state of {state.layout!r} was given to a cell of {self.layout!r}: begin with init_state"
-            )
-        held, seen = state.tensors, state.numbers["seen"]
-        batch = held["h"].shape[0]
-        if x.ndim != 3 or x.shape[0] != batch or x.shape[2] != self.width:
-            raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, tokens, {self.width})")
-        said, kept = [], {name: tensor.dtype for name, tensor in held.items()}
-        held = {name: tensor.to(x.dtype) for name, tensor in held.items()}
+    def run(self, x: Tensor, held: Held, seen: int, *, single: bool) -> tuple[Tensor, Held]:
+        kept = {name: tensor.dtype for name, tensor in held.items()}
+        now, said = {name: tensor.to(x.dtype) for name, tensor in held.items()}, []
         for t in range(x.shape[1]):
-            held = self.cell(x[:, t], held, seen + t)
-            said.append(held["h"])
+            now = self.cell(x[:, t], now, seen + t)
+            said.append(now["h"])
         out = self.to_out(torch.stack(said, 1)) if said else x
-        tensors = {name: tensor.to(kept[name]) for name, tensor in held.items()}
-        return out, State(self.layout, VERSION, tensors, {"seen": seen + x.shape[1]})
-
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token (B, D)."""
-        out, state = self(x_t[:, None], state)
-        return out[:, 0], state
+        return out, {name: tensor.to(kept[name]) for name, tensor in now.items()}
 
 
 class RNN(Cell):

@@ -197,7 +197,7 @@ def dpfp_features(x: Tensor, nu: int = 1) -> Tensor:
     by 1 to nu, divided by their sum. Schlag et al. 2021, eq. 37 and the sum normalisation of section 4.2."""
     both = torch.cat([x, -x], -1).relu()
     features = torch.cat([both * both.roll(n, -1) for n in range(1, nu + 1)], -1)
-    return features / features.sum(-1, keepdim=True).clamp(min=1e-6)
+    return sum_normalised(features)
 
 
 def sum_normalised(x: Tensor) -> Tensor:
