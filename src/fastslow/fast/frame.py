@@ -42,8 +42,10 @@ class Memory(nn.Module, ABC):
         return State(self.layout, VERSION, held, {"seen": 0})
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, T, width) and the state before it: the outputs (B, T, width) and the state after it. Raises StoreError for
-        a state of another rule or shape, InputError for an ``x`` that does not fit."""
+        """(B, T, width) and the state before it: the outputs (B, T, width) and the state after it.
+
+        Raises StoreError for a state of another rule or shape, InputError for an ``x`` that does not fit.
+        """
         return self._go(x, state, single=False)
 
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:

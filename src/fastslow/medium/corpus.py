@@ -17,9 +17,9 @@ from fastslow.core import Core
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import Tokens, word_codes
 from fastslow.worlds import manuals
+from fastslow.worlds.heard import QUESTION_AROUND, STATEMENT_AROUND, around
 from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Paragraph, Probe, ProbeKind, RelationSet, World
 from fastslow.worlds.names import FIRM_WORDS, Split
-from fastslow.worlds.rewordings import QUESTION_AROUND, STATEMENT_AROUND, around
 
 NAMED = frozenset(ENTITY.values())
 ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sw"))
