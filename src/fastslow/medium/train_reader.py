@@ -29,7 +29,7 @@ SHARES = {
     "updated": 0.22,
     "retracted": 0.12,
     "never_taught": 0.03,
-    "neighbour": 0.05,
+    "neighbour": 0.1,
 }
 
 

@@ -38,6 +38,7 @@ SUBJECT_OF = {value_kind: kind for kind, value_kind in ENTITY.items()}
 WH = {"person": "who", "firm": "which firm", "city": "which city"}
 POOL = 30  # values drawn per world for a numeric relation: few enough to collide
 ENTITY_POOL = 40
+MOST = 14  # relations of one kind of subject in one world; only train has more to choose from
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ def relations_of(split: Split, which: RelationSet = "all") -> dict[str, Relation
     if which == "all":
         return mine
     return {name: spec for name, spec in mine.items() if (len(spec.wordings) == len(SPLITS)) == (which == "shared")}
+
+
+def _some(specs: dict[str, Relation], rng: Random) -> dict[str, Relation]:
+    """At most ``MOST`` relations of each kind of subject, so that a world has subjects enough."""
+    mine = [[name for name, spec in specs.items() if spec.kind == kind] for kind in KINDS]
+    chosen = {name for names in mine for name in rng.sample(names, min(MOST, len(names)))}
+    return {name: spec for name, spec in specs.items() if name in chosen}
 
 
 def say(frame: str, name: str, split: Split, subject: str, value: str = "", old: str = "") -> str:
@@ -143,7 +151,7 @@ class World:
         if min(updates, restates, retracts) < 0 or updates + restates + retracts > 1:
             raise ValueError("updates, restates and retracts must not be negative and must sum to at most 1.")
         rng = Random(f"{seed}-{split}")
-        specs = relations_of(split, relations)
+        specs = _some(relations_of(split, relations), Random(f"{seed}-{split}-relations"))
         builder = _Builder(rng, split, specs, facts)
         taught = builder.facts(facts)
         events = builder.events(taught, updates, restates, retracts)

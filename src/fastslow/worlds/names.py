@@ -56,6 +56,36 @@ _PLAIN: dict[str, str] = {
     "tree": "linden,rowan,juniper,cypress,alder,hawthorn,larch,mulberry,poplar,elder,chestnut,birch,willow,hornbeam,"
     "spruce,aspen,sycamore,yew",
 }
+# What the train split alone has: more of the same, and kinds that nobody else asks about.
+_HEARD: dict[str, str] = {
+    "occupation": "shepherd,barber,nurse,welder,judge's clerk,piano tuner,roofer,diver,florist,cobbler,pilot,tanner,"
+    "bookbinder,lifeguard,postman,stonecutter,clown,midwife,tram driver,hatter",
+    "dish": "goulash,fish balls,pumpkin risotto,garlic snails,apple strudel,bean pie,duck breast,corn bread,rice pudding,"
+    "turnip mash,crab salad,pork knuckle,spinach omelette,tomato broth,venison stew,fig tart,waffles,kidney toast",
+    "animal": "fox,wolf,camel,peacock,toad,squirrel,walrus,ostrich,moose,bat,gecko,buffalo,robin,panther,zebra,"
+    "seal,duck,spider,turkey",
+    "instrument": "drum,piano,bagpipe,xylophone,trombone,guitar,recorder,sitar,bugle,triangle,ukulele,cymbal",
+    "colour": "black,white,pink,orange,purple,yellow,brown,grey,navy,lime,cream,golden",
+    "material": "silk,iron,gold,plastic,concrete,paper,straw,velvet,wax,rubber,sandstone,jade,aluminium",
+    "ware": "lamps,ladders,kettles,knives,ribbons,toys,boots,locks,bottles,chairs,clocks,hats,spoons,tents,nails,rugs,"
+    "combs,pencils",
+    "tree": "beech,fir,palm,cedar,ash,cherry,apple,plane,lime,acacia",
+    "language": "Latin,Welsh,Basque,Finnish,Tamil,Greek,Danish,Hausa,Turkish,Irish,Hindi,Czech,Swahili,Frisian",
+    "sport": "tennis,rugby,hockey,cricket,badminton,handball,golf,polo,curling,volleyball,squash,baseball,judo",
+    "drink": "green tea,cider,lemonade,black coffee,buttermilk,ginger ale,cocoa,tomato juice,mead,mint tea,red wine,rum",
+    "flower": "tulips,roses,lilies,dahlias,orchids,asters,violets,peonies,daisies,poppies,carnations,snowdrops",
+    "gem": "ruby,opal,topaz,garnet,pearl,diamond,agate,sapphire,emerald,onyx,amethyst",
+    "vehicle": "tricycle,scooter,motorbike,tractor,sledge,canoe,taxi,bicycle,van,horse cart,tandem",
+    "game": "chess,dominoes,whist,checkers,bingo,backgammon,poker,bridge,ludo,mahjong,darts",
+    "spice": "cumin,pepper,saffron,ginger,paprika,nutmeg,cinnamon,turmeric,thyme,cloves,mustard",
+    "shape": "star,cube,crescent,ring,cross,heart,pyramid,spiral,triangle,egg,key,anchor",
+    "plant": "cactus,fern,rubber tree,ivy,lemon tree,bonsai,hibiscus,date palm,aloe,geranium",
+    "weather": "fog,hail,drizzle,sunshine,thunder,snow,frost,strong wind,sleet,haze,heavy rain",
+    "fruit": "cherries,apricots,grapes,melons,figs,pears,lemons,gooseberries,plums,bananas,peaches,apples",
+    "dance": "waltz,polka,tango,jig,mazurka,foxtrot,rumba,reel,samba,minuet",
+    "tool": "hammer,chisel,pair of pliers,saw,crowbar,hook,screwdriver,spanner,needle,file,corkscrew",
+    "fabric": "cotton,tweed,canvas,denim,satin,fleece,jute,lace,muslin,hemp",
+}
 MONTHS = (
     "January",
     "February",
@@ -73,8 +103,10 @@ MONTHS = (
 
 
 def plain_values(value_kind: str, split: Split) -> list[str]:
-    """The third of a plain pool (colours, dishes, ...) that belongs to `split`; raises KeyError for other kinds."""
-    return _PLAIN[value_kind].split(",")[SPLITS.index(split) :: len(SPLITS)]
+    """The third of a plain pool (colours, dishes, ...) that belongs to `split`, and for train what it alone has; raises
+    KeyError for other kinds."""
+    heard = _HEARD[value_kind].split(",") if split == "train" and value_kind in _HEARD else []
+    return (_PLAIN[value_kind].split(",")[SPLITS.index(split) :: len(SPLITS)] if value_kind in _PLAIN else []) + heard
 
 
 class Namer:

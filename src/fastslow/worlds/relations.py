@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastslow.worlds.heard import HEARD, REWORDINGS
+from fastslow.worlds.heard import REWORDINGS
+from fastslow.worlds.heard_relations import HEARD
 from fastslow.worlds.wordings import Relation, Wordings, w
 
 _PERSON: dict[str, Relation] = {
