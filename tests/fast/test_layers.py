@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fastslow.errors import InputError, StoreError
-from fastslow.fast.frame import VERSION
-from fastslow.fast.layers import LAYERS, FastWeightLayer, LayerConfig
+from fastslow.fast.frame import VERSION, LayerConfig
+from fastslow.fast.layers import LAYERS, FastWeightLayer
 from fastslow.memory import SequenceMemory
 from fastslow.state import State
 

@@ -1,14 +1,21 @@
-"""What every layer of fast weights and every recurrent cell shares: whose state is whose, and one token at a time."""
+"""What every layer of fast weights and every recurrent cell shares: whose state is whose, and one token at a time; and
+what layers share beyond that: queries, keys and values through a short convolution, norms and gates.
+
+Letters of shapes: B batch, T tokens, D width, H heads, K and V channels of a key and of a value.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError, StoreError
+from fastslow.fast.kernel import CHUNK
 from fastslow.state import State
 
 VERSION = 1
@@ -64,3 +71,92 @@ class Memory(nn.Module, ABC):
             raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, tokens, {self.width})")
         out, held = self.run(x, state.tensors, seen, single=single)
         return out, State(self.layout, VERSION, held, {"seen": seen + x.shape[1]})
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """``width`` D of the stream; ``heads`` H with ``key`` K and ``value`` V channels each; ``conv`` taps of the causal
+    convolution (1: none); ``chunk`` tokens that the kernel takes at once; ``kernel``: which form of it runs. A rule may
+    have more to choose: ``features`` of the linear rules (DeltaNet has keys of length 1 where they are elu), and the
+    ``steps`` of DeltaProduct."""
+
+    width: int
+    heads: int = 4
+    key: int = 32
+    value: int = 32
+    conv: int = 4
+    chunk: int = CHUNK
+    kernel: Literal["chunk", "reference"] = "chunk"
+    features: Literal["elu", "dpfp1", "dpfp2", "dpfp3"] = "elu"
+    steps: int = 2
+    depth: int = 2
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.heads, self.key, self.value, self.conv, self.chunk, self.steps, self.depth)
+        if min(sizes) < 1 or (self.window is not None and self.window < 1):
+            raise InputError(f"every size of a layer must be at least 1: {self}")
+        if self.kernel not in ("chunk", "reference") or self.features not in ("elu", "dpfp1", "dpfp2", "dpfp3"):
+            raise InputError(f"kernel is chunk or reference, features elu, dpfp1, dpfp2 or dpfp3: {self}")
+
+
+def unit(x: Tensor) -> Tensor:
+    """Keys and queries (.., K) of length 1, as fla has it: at tiny norms it goes to 0 and not to a random direction."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
+
+
+class Layer(Memory):
+    """The frame of a layer: queries, keys and values through a short causal convolution and SiLU, a norm on what each
+    head reads, an output gate, and a projection back (Yang et al. 2024, arXiv 2406.06484, section 3.3). ``writes``: how
+    many keys and values a token has."""
+
+    sigmoid_gate: ClassVar[bool] = False  # of the output; SiLU otherwise
+
+    def __init__(self, config: LayerConfig, writes: int = 1) -> None:
+        super().__init__()
+        self.config, self.writes, self.width = config, writes, config.width
+        heads, key, value = config.heads, config.key, config.value
+        self.sizes = [heads * key, writes * heads * key, writes * heads * value]
+        self.to_qkv = nn.Linear(config.width, sum(self.sizes), bias=False)
+        self.conv = nn.Parameter(torch.empty(sum(self.sizes), config.conv).uniform_(-1, 1) / math.sqrt(config.conv))
+        self.norm = nn.RMSNorm(value, eps=1e-5)
+        self.to_gate = nn.Linear(config.width, heads * value, bias=False)
+        self.to_out = nn.Linear(heads * value, config.width, bias=False)
+
+    @abstractmethod
+    def remember(
+        self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held, seen: int, *, single: bool
+    ) -> tuple[Tensor, Held]:
+        """What each head reads (B, H, T, V) and what is held anew, from ``x`` (B, T, D), ``q`` and each ``k`` (B, H, T,
+        K) and each ``v`` (B, H, T, V)."""
+
+    def empty(self, batch: int) -> Held:
+        return {"conv": torch.zeros(batch, sum(self.sizes), self.config.conv - 1)}
+
+    def run(self, x: Tensor, held: Held, seen: int, *, single: bool) -> tuple[Tensor, Held]:
+        q, k, v, tail = self._projected(x, held["conv"])
+        read, anew = self.remember(x, q, k, v, held, seen, single=single)
+        said, gate = self.norm(read.to(x.dtype)), self.to_gate(x)
+        gate = gate.sigmoid() if self.sigmoid_gate else nn.functional.silu(gate)
+        return self.to_out(said.transpose(1, 2).flatten(2) * gate), {**held, **anew, "conv": tail}
+
+    def _projected(self, x: Tensor, tail: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        """Queries, keys and values of the heads, and the last inputs of the convolution (B, channels, conv - 1)."""
+        raw = torch.cat([tail.to(x.dtype), self.to_qkv(x).mT], -1)
+        taps = self.conv[:, None].to(x.dtype)
+        mixed = nn.functional.conv1d(raw, taps, groups=len(self.conv)) if x.shape[1] else raw[..., :0]
+        q, k, v = nn.functional.silu(mixed).mT.split(self.sizes, -1)
+        last = raw[..., raw.shape[-1] - tail.shape[-1] :].to(tail.dtype)
+        return self.per_head(q), self._writes(k), self._writes(v), last
+
+    def _writes(self, x: Tensor) -> list[Tensor]:
+        """(B, T, writes * H * C) as a (B, H, T, C) for each write."""
+        return [self.per_head(part) for part in x.chunk(self.writes, -1)]
+
+    def per_head(self, x: Tensor) -> Tensor:
+        """(B, T, H * C) as (B, H, T, C)."""
+        return x.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+
+    def gate(self, channels: int = 1, bias: bool = True) -> nn.Linear:
+        """A map from the stream to ``channels`` numbers for each head."""
+        return nn.Linear(self.config.width, self.config.heads * channels, bias=bias)

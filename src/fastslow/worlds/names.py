@@ -60,8 +60,9 @@ _PLAIN: dict[str, str] = {
 _HEARD: dict[str, str] = {
     "occupation": "shepherd,barber,nurse,welder,judge's clerk,piano tuner,roofer,diver,florist,cobbler,pilot,tanner,"
     "bookbinder,lifeguard,postman,stonecutter,clown,midwife,tram driver,hatter",
-    "dish": "goulash,fish balls,pumpkin risotto,garlic snails,apple strudel,bean pie,duck breast,corn bread,rice pudding,"
-    "turnip mash,crab salad,pork knuckle,spinach omelette,tomato broth,venison stew,fig tart,waffles,kidney toast",
+    "dish": "goulash,fish balls,pumpkin risotto,garlic snails,apple strudel,bean pie,duck breast,corn bread,"
+    "rice pudding,turnip mash,crab salad,pork knuckle,spinach omelette,tomato broth,venison stew,fig tart,waffles,"
+    "kidney toast",
     "animal": "fox,wolf,camel,peacock,toad,squirrel,walrus,ostrich,moose,bat,gecko,buffalo,robin,panther,zebra,"
     "seal,duck,spider,turkey",
     "instrument": "drum,piano,bagpipe,xylophone,trombone,guitar,recorder,sitar,bugle,triangle,ukulele,cymbal",
@@ -72,7 +73,8 @@ _HEARD: dict[str, str] = {
     "tree": "beech,fir,palm,cedar,ash,cherry,apple,plane,lime,acacia",
     "language": "Latin,Welsh,Basque,Finnish,Tamil,Greek,Danish,Hausa,Turkish,Irish,Hindi,Czech,Swahili,Frisian",
     "sport": "tennis,rugby,hockey,cricket,badminton,handball,golf,polo,curling,volleyball,squash,baseball,judo",
-    "drink": "green tea,cider,lemonade,black coffee,buttermilk,ginger ale,cocoa,tomato juice,mead,mint tea,red wine,rum",
+    "drink": "green tea,cider,lemonade,black coffee,buttermilk,ginger ale,cocoa,tomato juice,mead,mint tea,"
+    "red wine,rum",
     "flower": "tulips,roses,lilies,dahlias,orchids,asters,violets,peonies,daisies,poppies,carnations,snowdrops",
     "gem": "ruby,opal,topaz,garnet,pearl,diamond,agate,sapphire,emerald,onyx,amethyst",
     "vehicle": "tricycle,scooter,motorbike,tractor,sledge,canoe,taxi,bicycle,van,horse cart,tandem",
