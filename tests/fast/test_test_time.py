@@ -117,7 +117,7 @@ def test_it_learns_within_the_sequence(rule: str) -> None:
     memory, x = layer(rule), stream(1).repeat(1, 12, 1)
     _, state = memory(x, memory.init_state(2))
     gates = memory.gates(x)
-    q, k, v, _ = memory._projected(x, state.tensors["conv"])
+    _, k, v, _ = memory._projected(x, state.tensors["conv"])
     now, born = ([s.tensors[f"now{n}"] for n in range(memory.depth)] for s in (state, memory.init_state(2)))
     key, value = unit(k[0])[:, :, -1:], v[0][:, :, -1:]
     last = [g[:, :, -1:] for g in gates]

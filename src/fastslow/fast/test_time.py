@@ -7,12 +7,12 @@ The weights after a token are then linear in the gradients so far,
 
     A_t = a_t A + b_t S + sum_{s <= t} M_ts G_s,    G_s = h_s d_s^T for each map of the small model,
 
-so that reading never builds the weights of a token: q A_t = a_t q A + b_t q S + sum_s M_ts (q h_s) d_s (the dual form of
-Sun et al., section 2.5, for any momentum and decay). The state holds the weights at the chunk's start and now and the
+so that reading never builds the weights of a token: q A_t = a_t q A + b_t q S + sum_s M_ts (q h_s) d_s (the dual form
+of Sun et al., section 2.5, for any momentum and decay). The state holds the weights at the chunk's start and now and the
 momentum, and so is of one size and can be cut anywhere.
 
-Letters of shapes: B batch, H heads, T tokens, C tokens of (a part of) a chunk, K and V channels of a key and of a value,
-I and O the inputs (with one for the bias) and outputs of a map.
+Letters of shapes: B batch, H heads, T tokens, C tokens of (a part of) a chunk, K and V channels of a key and a value, I
+and O the inputs (with one for the bias) and outputs of a map.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -54,8 +55,7 @@ class TestTimeLayer(Layer):
         self.depth = config.depth if depth is None else depth
         widths = [config.key, *[self.hidden * config.key] * (self.depth - 1), config.value]
         self.first = nn.ParameterList(
-            self.born(torch.randn(config.heads, before + 1, after), before)
-            for before, after in zip(widths, widths[1:], strict=False)
+            self.born(torch.randn(config.heads, before + 1, after), before) for before, after in pairwise(widths)
         )
 
     # ------------------------------------------------------------------ what a rule says
@@ -192,8 +192,8 @@ def _after(h: Tensor, d: Tensor, now: Tensor, momentum: Tensor, scan: Scan) -> t
 
 
 def decayed(rate: Tensor, keep: Tensor, kept: Tensor | None = None) -> Scan:
-    """A_t = exp(keep) A_{t-1} + S_t with S_t = exp(kept) S_{t-1} - rate G_t, or without momentum where ``kept`` is None:
-    all (B, H, C, 1), the decays as logs."""
+    """A_t = exp(keep) A_{t-1} + S_t with S_t = exp(kept) S_{t-1} - rate G_t, or without momentum where ``kept`` is
+    None: all (B, H, C, 1), the decays as logs."""
     into, weigh = keep.cumsum(2).exp(), segments(keep.squeeze(-1)).exp()
     step = -rate.mT  # by the token whose gradient it is
     if kept is None:
@@ -207,9 +207,10 @@ def decayed(rate: Tensor, keep: Tensor, kept: Tensor | None = None) -> Scan:
 
 
 class TTTLinear(TestTimeLayer):
-    """f(x) = x + LN(x W + b) fitted to v by 1/2 |LN(k W + b) - (v - k)|^2, the step a learned rate over K times a learned
-    fraction that begins at 1 / i for the i-th token of a chunk. Sun et al. 2024, eq. 4-7 and appendix; the W of a token
-    is the chunk's first W less its own fraction of all the chunk's gradients so far, as in the authors' code."""
+    """f(x) = x + LN(x W + b) fitted to v by 1/2 |LN(k W + b) - (v - k)|^2, the step a learned rate over K times a
+    learned fraction that begins at 1 / i for the i-th token of a chunk. Sun et al. 2024, eq. 4-7 and appendix; the W of
+    a token is the chunk's first W less its own fraction of all the chunk's gradients so far, as in the authors' code.
+    """
 
     rule = "ttt_linear"
     maps: ClassVar[int] = 1
@@ -261,8 +262,8 @@ class TTTMLP(TTTLinear):
 
 
 class _Forgetting(TestTimeLayer):
-    """What Titans and Miras share: the loss |M(k) - v|^2, SiLU between maps, a rate of at most 0.1 and a forgetting gate
-    that begins near 1 in 100."""
+    """What Titans and Miras share: the loss |M(k) - v|^2, SiLU between maps, a rate of at most 0.1 and a forgetting
+    gate that begins near 1 in 100."""
 
     most: ClassVar[float] = 0.1
 
@@ -341,8 +342,8 @@ class Yaad(_Forgetting):
 
 
 class Memora(_Forgetting):
-    """Retention by KL divergence, which keeps every row of a map on a simplex: W_t = c softmax((1 - alpha) log W_{t-1} -
-    eta grad |M(k) - v|^2). Miras, eq. 27. What is held is log W up to a constant of each row, which softmax does not
+    """Retention by KL divergence, which keeps every row of a map on a simplex: W_t = c softmax((1 - alpha) log W_{t-1}
+    - eta grad |M(k) - v|^2). Miras, eq. 27. What is held is log W up to a constant of each row, which softmax does not
     see; c is the root of a row's length."""
 
     rule = "memora"
