@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fastslow.errors import InputError, StoreError
 from fastslow.fast.frame import VERSION
-from fastslow.fast.recurrent import CELLS, LSTM, RNN, Cell, ClockworkRNN, HebbianRNN, PlasticRNN
+from fastslow.fast.recurrent import CELLS, LSTM, RNN, Cell, ClockworkRNN, HebbianRNN, HierarchicalRNN, PlasticRNN
 from fastslow.memory import SequenceMemory
 from fastslow.state import State
 
@@ -115,3 +115,38 @@ def test_plastic_weights_start_fixed_and_remember_what_fired_together() -> None:
     _, second = cell.step(x[:, 1], first)
     wanted = 0.01 * second.tensors["h"][:, :, None] * first.tensors["h"][:, None, :]
     torch.testing.assert_close(second.tensors["hebb"], wanted)
+
+
+def test_a_level_updates_copies_or_flushes_as_the_boundaries_say() -> None:
+    torch.manual_seed(0)
+    cell, x = HierarchicalRNN(5, 8, levels=2).double(), stream(40)
+    state, met = cell.init_state(2), set()
+    for t in range(40):
+        before = state.tensors
+        _, state = cell.step(x[:, t], state)
+        for b in range(2):
+            below, arrived = x[b, t], 1.0
+            for n in range(2):
+                part = slice(4 * n, 4 * n + 4)
+                c, h, ended = before["c"][b, part], before["h"][b, part], float(before["z"][b, n])
+                total = cell.from_self[n](h) + arrived * cell.from_below[n](below)
+                if n == 0 and ended:
+                    total = total + cell.from_above[0](before["h"][b, 4:])
+                i, f, new, o = total[:-1].chunk(4)
+                if not ended and not arrived:
+                    kind = "copy"
+                else:
+                    kind = "flush" if ended else "update"
+                    c = i.sigmoid() * new.tanh() + (0 if ended else f.sigmoid() * c)
+                    h = o.sigmoid() * c.tanh()
+                met.add(kind)
+                torch.testing.assert_close(state.tensors["c"][b, part], c)
+                torch.testing.assert_close(state.tensors["h"][b, part], h)
+                arrived = float((total[-1] + 1) / 2 > 0.5)
+                assert state.tensors["z"][b, n] == arrived
+                below = h
+    assert met == {"copy", "flush", "update"}
+    cell(x, cell.init_state(2))[0].sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in cell.parameters())
+    with pytest.raises(InputError, match="levels of one size"):
+        HierarchicalRNN(5, 9, levels=2)

@@ -74,7 +74,8 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
 
 
 def rotated(x: Tensor, seen: int, base: float = 10_000.0) -> Tensor:
-    """Channels (B, H, T, K) turned in pairs (c, c + K / 2) by angles that grow with the position, the first ``seen``."""
+    """Channels (B, H, T, K) turned in pairs (c, c + K / 2) by angles that grow with the position, which begins
+    at ``seen``."""
     half = x.shape[-1] // 2
     turn = base ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
     angle = torch.arange(seen, seen + x.shape[2], dtype=torch.float64, device=x.device)[:, None] * turn

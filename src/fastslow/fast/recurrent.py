@@ -1,5 +1,5 @@
-"""Recurrent cells as memories: RNN, LSTM and Clockwork RNN, and two whose fast weights are Hebbian, of Ba et al. 2016
-and of Miconi et al. 2018.
+"""Recurrent cells as memories: RNN, LSTM, two with several rates (Clockwork RNN, and the hierarchical multiscale one
+that finds its own), and two whose fast weights are Hebbian, of Ba et al. 2016 and of Miconi et al. 2018.
 
 Each is a SequenceMemory that goes token by token. Letters of shapes: B batch, T tokens, D width, U units.
 """
@@ -33,6 +33,10 @@ class Cell(Memory):
     def cell(self, x: Tensor, held: Held, seen: int) -> Held:
         """What it holds after one token ``x`` (B, D), the ``seen``-th from 0; "h" (B, U) is what it says."""
 
+    def says(self, h: Tensor) -> Tensor:
+        """The outputs (B, T, D) from the "h" of every token (B, T, U)."""
+        return self.to_out(h)
+
     @property
     def layout(self) -> str:
         return f"fast/{self.rule} units{self.units} width{self.width}"
@@ -43,7 +47,7 @@ class Cell(Memory):
         for t in range(x.shape[1]):
             now = self.cell(x[:, t], now, seen + t)
             said.append(now["h"])
-        out = self.to_out(torch.stack(said, 1)) if said else x
+        out = self.says(torch.stack(said, 1)) if said else x
         return out, {name: tensor.to(kept[name]) for name, tensor in now.items()}
 
 
@@ -109,6 +113,59 @@ class ClockworkRNN(Cell):
         return {"h": torch.where(seen % self.periods < 1, new, held["h"])}
 
 
+class HierarchicalRNN(Cell):
+    """The hierarchical multiscale LSTM: each level finds the ends of its own segments. Where a level's segment ends (z =
+    1) it hands what it has to the level above and starts anew (FLUSH); a level whose input has not ended does nothing
+    (COPY); otherwise it is an LSTM (UPDATE). Chung et al. 2016 (arXiv 1609.01704), eq. 1-9 and the gated output of eq.
+    10-11. The boundary is a step of a hard sigmoid with the gradient passed straight through; raise ``slope`` during
+    training to close the gap between the two (section 2.2)."""
+
+    rule = "hierarchical_rnn"
+
+    def __init__(self, width: int, units: int, levels: int = 2) -> None:
+        super().__init__(width, units)
+        if levels < 1 or units % levels:
+            raise InputError(f"{units} units do not make {levels} levels of one size")
+        self.levels, self.slope, each = levels, 1.0, units // levels
+        below = [width, *[each] * (levels - 1)]
+        self.from_below = nn.ModuleList(nn.Linear(size, 4 * each + 1) for size in below)
+        self.from_self = nn.ModuleList(nn.Linear(each, 4 * each + 1, bias=False) for _ in range(levels))
+        self.from_above = nn.ModuleList(nn.Linear(each, 4 * each + 1, bias=False) for _ in range(levels - 1))
+        self.to_gates = nn.Linear(units, levels)
+
+    @property
+    def layout(self) -> str:
+        return f"{super().layout} levels{self.levels}"
+
+    def empty(self, batch: int) -> Held:
+        ended = torch.zeros(batch, self.levels)
+        return {"c": torch.zeros(batch, self.units), "h": torch.zeros(batch, self.units), "z": ended}
+
+    def cell(self, x: Tensor, held: Held, seen: int) -> Held:
+        old_c, old_h, ended = (held[name].chunk(self.levels, -1) for name in ("c", "h", "z"))
+        c, h, z = list(old_c), list(old_h), list(ended)
+        below, arrived = x, torch.ones_like(z[0])  # every token ends a segment of length one
+        for n in range(self.levels):
+            total = self.from_self[n](old_h[n]) + arrived * self.from_below[n](below)
+            if n < self.levels - 1:
+                total = total + ended[n] * self.from_above[n](old_h[n + 1])
+            gates, boundary = total[:, :-1], total[:, -1:]
+            i, f, new, o = gates.chunk(4, -1)
+            written = i.sigmoid() * new.tanh()
+            moved = ended[n] * written + (1 - ended[n]) * (f.sigmoid() * old_c[n] + written)
+            copied = (1 - ended[n]) * (1 - arrived)
+            c[n] = copied * old_c[n] + (1 - copied) * moved
+            h[n] = copied * old_h[n] + (1 - copied) * o.sigmoid() * moved.tanh()
+            soft = ((self.slope * boundary + 1) / 2).clamp(0, 1)
+            z[n] = (soft > 0.5).to(x.dtype) + soft - soft.detach()
+            below, arrived = h[n], z[n]
+        return {name: torch.cat(parts, -1) for name, parts in (("c", c), ("h", h), ("z", z))}
+
+    def says(self, h: Tensor) -> Tensor:
+        open_ = self.to_gates(h).sigmoid()  # (B, T, levels)
+        return self.to_out(h * open_.repeat_interleave(self.units // self.levels, -1))
+
+
 class HebbianRNN(Cell):
     """An RNN whose fast weights A attract it to its recent past: A_t = decay A_{t-1} + rate h_t h_t^T, and ``inner``
     steps h <- relu(LN(W h_t + C x_t + A_t h)) for every token. Ba et al. 2016 (arXiv 1610.06258), eq. 1-2 with the
@@ -166,4 +223,6 @@ class PlasticRNN(Cell):
         return {"h": new, "hebb": (1 - self.rate) * hebb + self.rate * new[:, :, None] * h[:, None, :]}
 
 
-CELLS: dict[str, type[Cell]] = {cell.rule: cell for cell in (RNN, LSTM, ClockworkRNN, HebbianRNN, PlasticRNN)}
+CELLS: dict[str, type[Cell]] = {
+    cell.rule: cell for cell in (RNN, LSTM, ClockworkRNN, HierarchicalRNN, HebbianRNN, PlasticRNN)
+}

@@ -8,8 +8,8 @@ The weights after a token are then linear in the gradients so far,
     A_t = a_t A + b_t S + sum_{s <= t} M_ts G_s,    G_s = h_s d_s^T for each map of the small model,
 
 so that reading never builds the weights of a token: q A_t = a_t q A + b_t q S + sum_s M_ts (q h_s) d_s (the dual form
-of Sun et al., section 2.5, for any momentum and decay). The state holds the weights at the chunk's start and now and the
-momentum, and so is of one size and can be cut anywhere.
+of Sun et al., section 2.5, for any momentum and decay). The state holds the weights at the chunk's start and now and
+the momentum, and so is of one size and can be cut anywhere.
 
 Letters of shapes: B batch, H heads, T tokens, C tokens of (a part of) a chunk, K and V channels of a key and a value, I
 and O the inputs (with one for the bias) and outputs of a map.
