@@ -114,10 +114,10 @@ class ClockworkRNN(Cell):
 
 
 class HierarchicalRNN(Cell):
-    """The hierarchical multiscale LSTM: each level finds the ends of its own segments. Where a level's segment ends (z =
-    1) it hands what it has to the level above and starts anew (FLUSH); a level whose input has not ended does nothing
-    (COPY); otherwise it is an LSTM (UPDATE). Chung et al. 2016 (arXiv 1609.01704), eq. 1-9 and the gated output of eq.
-    10-11. The boundary is a step of a hard sigmoid with the gradient passed straight through; raise ``slope`` during
+    """The hierarchical multiscale LSTM: each level finds the ends of its own segments. Where a level's segment ends
+    (z = 1) it hands what it has to the level above and starts anew (FLUSH); a level whose input has not ended does
+    nothing (COPY); otherwise it is an LSTM (UPDATE). Chung et al. 2016 (arXiv 1609.01704), eq. 1-9, the output gated as in
+    eq. 10-11. The boundary is a step of a hard sigmoid with the gradient passed straight through; raise ``slope`` during
     training to close the gap between the two (section 2.2)."""
 
     rule = "hierarchical_rnn"
@@ -157,13 +157,13 @@ class HierarchicalRNN(Cell):
             c[n] = copied * old_c[n] + (1 - copied) * moved
             h[n] = copied * old_h[n] + (1 - copied) * o.sigmoid() * moved.tanh()
             soft = ((self.slope * boundary + 1) / 2).clamp(0, 1)
-            z[n] = (soft > 0.5).to(x.dtype) + soft - soft.detach()
+            z[n] = (soft > 0.5).to(x.dtype) + (soft - soft.detach())  # exactly 0 or 1
             below, arrived = h[n], z[n]
         return {name: torch.cat(parts, -1) for name, parts in (("c", c), ("h", h), ("z", z))}
 
     def says(self, h: Tensor) -> Tensor:
-        open_ = self.to_gates(h).sigmoid()  # (B, T, levels)
-        return self.to_out(h * open_.repeat_interleave(self.units // self.levels, -1))
+        shares = self.to_gates(h).sigmoid()  # (B, T, levels)
+        return self.to_out(h * shares.repeat_interleave(self.units // self.levels, -1))
 
 
 class HebbianRNN(Cell):

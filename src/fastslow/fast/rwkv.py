@@ -22,8 +22,8 @@ STRONGEST = math.exp(-0.5)  # of the log decay: no channel loses more than 1 - e
 
 
 class RWKV7(Memory):
-    """S_t = Diag(w) S_{t-1} - (a kappa) (S_{t-1}^T kappa)^T + k v^T (:func:`fastslow.fast.rules.rwkv7`) with every part a
-    map of x and the token before it, mixed channel by channel; a norm for each head, a bonus (r . k) v, and an output
+    """S_t = Diag(w) S_{t-1} - (a kappa) (S_{t-1}^T kappa)^T + k v^T (:func:`fastslow.fast.rules.rwkv7`) with every part
+    a map of x and the token before it, mixed channel by channel; a norm for each head, a bonus (r . k) v, and an output
     gate. ``config.value`` must be ``config.key``; convolution and features are not used."""
 
     rule = "rwkv7"
@@ -60,9 +60,8 @@ class RWKV7(Memory):
         mixed = {name: x + back * mu for name, mu in self.mix.items()}
         key, rate = self.to_k(mixed["k"]), self.to_rate(mixed["a"]).sigmoid()
         removal = nn.functional.normalize(self._heads(key * self.removal), dim=-1)
-        r, k, v = (
-            self._heads(t) for t in (self.to_r(mixed["r"]), key * (1 + (rate - 1) * self.kept), self.to_v(mixed["v"]))
-        )
+        key = key * (1 + (rate - 1) * self.kept)
+        r, k, v = (self._heads(t) for t in (self.to_r(mixed["r"]), key, self.to_v(mixed["v"])))
         decay = -STRONGEST * self._heads(self.to_decay(mixed["w"])).sigmoid()
         inputs = rules.rwkv7(r, k, v, decay, removal, self._heads(rate)).map(lambda t: t.to(held["memory"].dtype))
         if single or self.config.kernel == "reference":
