@@ -26,6 +26,7 @@ from fastslow.cli import (
     sleep,
     status,
     trace,
+    train,
 )
 from fastslow.errors import FastslowError
 
@@ -70,6 +71,7 @@ app.command(rich_help_panel=LOOKING, epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(rich_help_panel=MACHINERY, epilog=export.EXAMPLE)(export.export)
 app.command("import", rich_help_panel=MACHINERY, epilog=import_.EXAMPLE)(import_.import_)
 app.add_typer(model.app, rich_help_panel=MACHINERY)
+app.command(rich_help_panel=MACHINERY, epilog=train.EXAMPLE)(train.train)
 app.add_typer(bench.app, rich_help_panel=MACHINERY)
 app.add_typer(config.app, rich_help_panel=MACHINERY)
 app.command(rich_help_panel=MACHINERY, epilog=demo.EXAMPLE)(demo.demo)

@@ -15,7 +15,7 @@ EXAMPLE = "Example: fastslow sleep"
 def sleep(home: options.Home = None, core: options.CoreName = None, as_json: options.Json = False) -> None:
     """Consolidate episodes into slow weights. Ctrl-C stops at the next safe point; sleep again to go on."""
     chosen = session.settings(home=home, core=core)
-    with session.open_learner(chosen) as learner, output.bars() as progress, _stop_on_interrupt() as stop:
+    with session.open_learner(chosen) as learner, output.bars() as progress, stop_on_interrupt() as stop:
         report = learner.sleep(progress=output.phases(progress), stop=stop.is_set)
     if report.interrupted:
         message = f"sleep was stopped after {report.seconds:.0f} s; what was learned is kept: sleep again to go on"
@@ -36,7 +36,7 @@ def sleep(home: options.Home = None, core: options.CoreName = None, as_json: opt
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
+def stop_on_interrupt() -> Iterator[threading.Event]:
     """The first Ctrl-C sets the event; a second one interrupts at once."""
     event = threading.Event()
 

@@ -116,9 +116,9 @@ class ClockworkRNN(Cell):
 class HierarchicalRNN(Cell):
     """The hierarchical multiscale LSTM: each level finds the ends of its own segments. Where a level's segment ends
     (z = 1) it hands what it has to the level above and starts anew (FLUSH); a level whose input has not ended does
-    nothing (COPY); otherwise it is an LSTM (UPDATE). Chung et al. 2016 (arXiv 1609.01704), eq. 1-9, the output gated as in
-    eq. 10-11. The boundary is a step of a hard sigmoid with the gradient passed straight through; raise ``slope`` during
-    training to close the gap between the two (section 2.2)."""
+    nothing (COPY); otherwise it is an LSTM (UPDATE). Chung et al. 2016 (arXiv 1609.01704), eq. 1-9, the output gated as
+    in eq. 10-11. The boundary is a step of a hard sigmoid with the gradient passed straight through; raise ``slope``
+    during training to close the gap between the two (section 2.2)."""
 
     rule = "hierarchical_rnn"
 

@@ -1,0 +1,1 @@
+"""Models to train from scratch: a decoder with any memory in each block."""
