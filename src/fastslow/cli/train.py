@@ -53,11 +53,13 @@ def train(
     layer = LayerConfig(width, heads, width // heads, width // heads, chunk=chunk)
     config = DecoderConfig(training.BYTES, tuple(n.strip() for n in blocks.split(",")), layer, hidden=2 * width)
     recipe = training.TrainingRecipe(steps=steps, batch=batch, window=window, rate=rate, seed=seed)
+    tokens = training.as_tokens(text)
+    training.parts(tokens, recipe)  # too short a text is refused before a bar is drawn
     with output.bars() as progress, stop_on_interrupt() as stop:
         move = output.phases(progress)
         decoder, report = training.train(
             config,
-            training.as_tokens(text),
+            tokens,
             recipe,
             folder=out,
             progress=lambda step, total, loss: move("training", step, total, loss),

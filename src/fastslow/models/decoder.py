@@ -18,12 +18,14 @@ from fastslow.fast.layers import LAYERS
 from fastslow.fast.recurrent import CELLS
 from fastslow.fast.rwkv import RWKV7
 from fastslow.fast.test_time import LEARNERS
+from fastslow.fast.titans import PLACED
 from fastslow.state import State
 
 MEMORIES: dict[str, Callable[[LayerConfig], Memory]] = {
     **LAYERS,
     RWKV7.rule: RWKV7,
     **LEARNERS,
+    **PLACED,
     # a cell has as many units as a layer has channels
     **{rule: lambda c, cell=cell: cell(c.width, c.heads * c.value) for rule, cell in CELLS.items()},
     Attention.rule: Attention,
