@@ -15,19 +15,24 @@ from fastslow.errors import InputError, StoreError
 from fastslow.fast.attention import Attention
 from fastslow.fast.frame import VERSION, LayerConfig, Memory
 from fastslow.fast.layers import LAYERS
-from fastslow.fast.recurrent import CELLS
+from fastslow.fast.recurrent import CELLS, Cell
 from fastslow.fast.rwkv import RWKV7
 from fastslow.fast.test_time import LEARNERS
 from fastslow.fast.titans import PLACED
 from fastslow.state import State
+
+
+def _sized(cell: type[Cell]) -> Callable[[LayerConfig], Memory]:
+    """A cell with as many units as a layer has channels."""
+    return lambda config: cell(config.width, config.heads * config.value)
+
 
 MEMORIES: dict[str, Callable[[LayerConfig], Memory]] = {
     **LAYERS,
     RWKV7.rule: RWKV7,
     **LEARNERS,
     **PLACED,
-    # a cell has as many units as a layer has channels
-    **{rule: lambda c, cell=cell: cell(c.width, c.heads * c.value) for rule, cell in CELLS.items()},
+    **{rule: _sized(cell) for rule, cell in CELLS.items()},
     Attention.rule: Attention,
 }
 
@@ -99,16 +104,18 @@ class Decoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.layer.width)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.blocks = nn.ModuleList(Block(name, config) for name in config.blocks)
+        blocks = [Block(name, config) for name in config.blocks]
+        self.blocks = nn.ModuleList(blocks)
+        self.memories = [block.memory for block in blocks]  # the same modules, as a list that knows their type
         self.norm = nn.RMSNorm(config.layer.width)
 
     @property
     def layout(self) -> str:
-        return "models/decoder " + "; ".join(block.memory.layout for block in self.blocks)
+        return "models/decoder " + "; ".join(memory.layout for memory in self.memories)
 
     def init_state(self, batch_size: int) -> State:
         """The state before the first token, for ``batch_size`` rows that never see each other."""
-        return self._joined([block.memory.init_state(batch_size) for block in self.blocks])
+        return self._joined([memory.init_state(batch_size) for memory in self.memories])
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, N) of the token after each of ``tokens`` (B, T), and the state after them.
@@ -137,7 +144,7 @@ class Decoder(nn.Module):
 
     def _part(self, state: State, n: int) -> State:
         mine = {name.partition(".")[2]: t for name, t in state.tensors.items() if name.startswith(f"{n}.")}
-        return State(self.blocks[n].memory.layout, VERSION, mine, state.numbers)
+        return State(self.memories[n].layout, VERSION, mine, state.numbers)
 
     def _joined(self, states: list[State]) -> State:
         tensors = {f"{n}.{name}": t for n, state in enumerate(states) for name, t in state.tensors.items()}
@@ -151,7 +158,8 @@ class Decoder(nn.Module):
         last of them."""
         draw = torch.Generator().manual_seed(seed)
         logits, state = self(tokens, self.init_state(len(tokens)) if state is None else state)
-        last, out = logits[:, -1], []
+        last = logits[:, -1]
+        out: list[Tensor] = []
         for n in range(count):
             if n:
                 last, state = self.step(out[-1], state)
