@@ -67,7 +67,7 @@ def test_every_command_has_help_with_an_example_and_the_usual_options(
     assert main.run([*command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"Example: fastslow {' '.join(command)}" in shown or "Example: FASTSLOW_" in shown
-    # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; and a training
+    # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; a training
     # from scratch has neither a home nor a core
     lacks = {"demo": ("--home",), "train": ("--home", "--core")}.get(command[0], ())
     assert all((option in shown) == (option not in lacks) for option in ("--home", "--core", "--json"))
