@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract import assert_any_cut_gives_the_same
 from torch import Tensor
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from fastslow.errors import InputError
 from fastslow.fast.attention import Attention, rotated
-from fastslow.fast.frame import VERSION, LayerConfig
+from fastslow.fast.frame import LayerConfig
 from fastslow.memory import SequenceMemory
-from fastslow.state import State
 
 kinds = pytest.mark.parametrize(("window", "persistent"), [(None, 0), (3, 0), (1, 0), (4, 2)])
 
@@ -52,21 +52,9 @@ def test_rotary_positions_equal_those_of_llama() -> None:
 
 @kinds
 def test_any_cut_and_every_step_give_the_same(window: int | None, persistent: int) -> None:
-    memory, x = make(window, persistent), stream()
+    memory = make(window, persistent)
     assert isinstance(memory, SequenceMemory)
-    with torch.no_grad():
-        whole, last = memory(x, memory.init_state(2))
-        for cut in range(12):
-            first, state = memory(x[:, :cut], memory.init_state(2))
-            second, state = memory(x[:, cut:], state)
-            torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(state.tensors, last.tensors, rtol=1e-10, atol=1e-12)
-        state = memory.init_state(2)
-        for t in range(11):
-            y, state = memory.step(x[:, t], state)
-            torch.testing.assert_close(y, whole[:, t], rtol=1e-10, atol=1e-12)
-        loaded = State.from_bytes(state.to_bytes(), layout=memory.layout, version=VERSION)
-        assert memory(x, loaded)[1].hash() == memory(x, state.fork())[1].hash()
+    assert_any_cut_gives_the_same(memory, stream(), range(12))
 
 
 def test_the_cache_grows_only_without_a_window() -> None:

@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
+from contract import assert_any_cut_gives_the_same
 from torch import Tensor
 from torch.nn import functional
 
 from fastslow.errors import InputError
-from fastslow.fast.frame import VERSION, LayerConfig
+from fastslow.fast.frame import LayerConfig
 from fastslow.fast.rwkv import RWKV7
 from fastslow.memory import SequenceMemory
-from fastslow.state import State
 
 
 def make(dtype: torch.dtype = torch.float64) -> RWKV7:
@@ -53,21 +53,9 @@ def test_it_equals_the_recurrence_of_the_paper() -> None:
 
 
 def test_any_cut_and_every_step_give_the_same() -> None:
-    layer, x = make(), stream()
+    layer = make()
     assert isinstance(layer, SequenceMemory)
-    with torch.no_grad():
-        whole, last = layer(x, layer.init_state(2))
-        for cut in range(9):
-            first, state = layer(x[:, :cut], layer.init_state(2))
-            second, state = layer(x[:, cut:], state)
-            torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(state.tensors, last.tensors, rtol=1e-10, atol=1e-12)
-        state = layer.init_state(2)
-        for t in range(11):
-            y, state = layer.step(x[:, t], state)
-            torch.testing.assert_close(y, whole[:, t], rtol=1e-10, atol=1e-12)
-        loaded = State.from_bytes(state.to_bytes(), layout=layer.layout, version=VERSION)
-        assert layer(x, loaded)[1].hash() == layer(x, state.fork())[1].hash()
+    assert_any_cut_gives_the_same(layer, stream(), range(9), aligned=4)
 
 
 def test_every_part_is_trained_and_half_precision_works() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract import assert_any_cut_gives_the_same
 from torch import Tensor
 from torch.nn import functional
 
@@ -137,22 +138,9 @@ def test_it_learns_within_the_sequence(rule: str) -> None:
 
 @every
 def test_any_cut_and_every_step_give_the_same(rule: str) -> None:
-    memory, x = layer(rule), stream()
+    memory = layer(rule)
     assert isinstance(memory, SequenceMemory)
-    with torch.no_grad():
-        whole, last = memory(x, memory.init_state(2))
-        for cut in range(2 * CONFIG.chunk + 1):
-            first, state = memory(x[:, :cut], memory.init_state(2))
-            second, state = memory(x[:, cut:], state)
-            torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(state.tensors, last.tensors, rtol=1e-10, atol=1e-12)
-            if cut % CONFIG.chunk == 0:
-                assert torch.cat([first, second], 1).equal(whole) and state.hash() == last.hash()
-        state, out = memory.init_state(2), []
-        for t in range(x.shape[1]):
-            y, state = memory.step(x[:, t], state)
-            out.append(y)
-        torch.testing.assert_close(torch.stack(out, 1), whole, rtol=1e-10, atol=1e-12)
+    assert_any_cut_gives_the_same(memory, stream(), range(2 * CONFIG.chunk + 1), aligned=CONFIG.chunk)
 
 
 @every

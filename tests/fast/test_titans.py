@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract import assert_any_cut_gives_the_same
 from torch import Tensor
 
-from fastslow.fast.frame import VERSION, LayerConfig
+from fastslow.fast.frame import LayerConfig
 from fastslow.fast.titans import PLACED, MemoryAsContext
 from fastslow.memory import SequenceMemory
-from fastslow.state import State
 
 every = pytest.mark.parametrize("rule", PLACED)
 
@@ -24,21 +24,10 @@ def stream(length: int = 11) -> Tensor:
 
 
 @every
-@torch.no_grad()
 def test_any_cut_every_step_and_a_reload_give_the_same(rule: str) -> None:
-    memory, x = make(rule), stream()
+    memory = make(rule)
     assert isinstance(memory, SequenceMemory)
-    whole, last = memory(x, memory.init_state(2))
-    for cut in range(9):
-        first, state = memory(x[:, :cut], memory.init_state(2))
-        state = State.from_bytes(state.to_bytes(), layout=memory.layout, version=VERSION)
-        second, state = memory(x[:, cut:], state)
-        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-11)
-        torch.testing.assert_close(state.tensors, last.tensors, rtol=1e-9, atol=1e-11)
-    state = memory.init_state(2)
-    for t in range(11):
-        y, state = memory.step(x[:, t], state)
-        torch.testing.assert_close(y, whole[:, t], rtol=1e-9, atol=1e-11)
+    assert_any_cut_gives_the_same(memory, stream(), range(9))
 
 
 @every

@@ -59,6 +59,14 @@ def test_a_training_can_be_stopped_at_a_checkpoint(tmp_path: Path) -> None:
     assert training.train(CONFIG, TEXT, RECIPE, folder=tmp_path)[1].steps == 30
 
 
+def test_a_stop_that_comes_late_leaves_no_step_behind(tmp_path: Path) -> None:
+    asked = iter([False, False, True, *[False] * 99])
+    _, report = training.train(CONFIG, TEXT, RECIPE, folder=tmp_path, stop=lambda: next(asked))
+    seen: list[int] = []
+    training.train(CONFIG, TEXT, RECIPE, folder=tmp_path, progress=lambda step, *_: seen.append(step))
+    assert report.steps == 3 and seen[0] == 4
+
+
 def test_bits_do_not_depend_on_how_the_text_is_cut() -> None:
     decoder, _ = training.train(CONFIG, TEXT, TrainingRecipe(steps=2, batch=2, window=16))
     one, other = (training.bits_per_byte(decoder, TEXT[:150], window) for window in (150, 16))
@@ -69,8 +77,13 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too few for windows"):
         training.train(CONFIG, TEXT[:50], RECIPE)
     training.train(CONFIG, TEXT, TrainingRecipe(steps=1, batch=2, window=16), folder=tmp_path)
-    with pytest.raises(InputError, match="other settings"):
-        training.train(CONFIG, TEXT, RECIPE, folder=tmp_path)
+    small = TrainingRecipe(steps=1, batch=2, window=16)
+    for text, recipe in ((TEXT, RECIPE), (TEXT.flip(0), small)):
+        with pytest.raises(InputError, match="other settings or of another text"):
+            training.train(CONFIG, text, recipe, folder=tmp_path)
+    (tmp_path / training.CONFIG).write_text("{")
+    with pytest.raises(InputError, match="no trained decoder"):
+        training.load(tmp_path)
     with pytest.raises(InputError, match="no trained decoder"):
         training.load(tmp_path / "nothing")
     with pytest.raises(InputError, match="are positive"):
