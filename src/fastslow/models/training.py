@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,14 +83,14 @@ def train(
     goes on from its last checkpoint to the same weights; ``stop`` ends it early at a checkpoint. ``progress`` gets
     (step, steps, loss).
 
-    Raises InputError where the folder holds a training of other settings.
+    Raises InputError where the folder holds a training of other settings or another text.
     """
     seen, unseen = parts(text, recipe)
     torch.manual_seed(recipe.seed)
     decoder = Decoder(config)
     bits_before = bits_per_byte(decoder, unseen, recipe.window)
     optimizer = torch.optim.AdamW(_groups(decoder), lr=recipe.rate, betas=(0.9, 0.95))
-    kept = _Kept(folder, config, recipe)
+    kept = _Kept(folder, config, recipe, text)
     first, losses = kept.resume(decoder, optimizer)
     for step in range(first, recipe.steps):
         for group in optimizer.param_groups:
@@ -105,11 +107,11 @@ def train(
             raise InputError(f"the loss is {losses[-1]} at step {step}: train with a smaller --rate")
         if progress:
             progress(step + 1, recipe.steps, losses[-1])
-        ended = step + 1 == recipe.steps
-        if ended or (step + 1) % recipe.keep == 0 or stop():
+        stopped = stop()  # asked once, so that no training ends without a checkpoint
+        if stopped or step + 1 == recipe.steps or (step + 1) % recipe.keep == 0:
             kept.keep(decoder, optimizer, losses)
-            if stop():
-                break
+        if stopped:
+            break
     return decoder, Training(len(losses), bits_before, bits_per_byte(decoder, unseen, recipe.window), losses)
 
 
@@ -127,33 +129,44 @@ def bits_per_byte(decoder: Decoder, text: Tensor, window: int, state: State | No
 
 def load(folder: Path) -> Decoder:
     """The decoder that a training left in ``folder``. Raises InputError where there is none."""
+    decoder = Decoder(DecoderConfig.from_dict(_about(folder)["decoder"]))
     try:
-        about = json.loads((folder / CONFIG).read_text())
         data = (folder / CHECKPOINT).read_bytes()
     except OSError as error:
         raise InputError(f"{folder} holds no trained decoder ({error.strerror}): fastslow train makes one") from error
-    decoder = Decoder(DecoderConfig.from_dict(about["decoder"]))
     _Kept.fill(decoder, State.from_bytes(data, layout=LAYOUT, version=VERSION))
     return decoder
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """The settings of the training in ``folder``."""
+    try:
+        about = json.loads((folder / CONFIG).read_text())
+        return {name: about[name] for name in ("decoder", "recipe", "text")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} holds no trained decoder ({error}): fastslow train makes one") from error
 
 
 class _Kept:
     """The folder of a training: settings as JSON, and weights, moments and losses as one state."""
 
-    def __init__(self, folder: Path | None, config: DecoderConfig, recipe: TrainingRecipe) -> None:
-        self.folder, self.about = folder, {"decoder": config.to_dict(), "recipe": asdict(recipe)}
+    def __init__(self, folder: Path | None, config: DecoderConfig, recipe: TrainingRecipe, text: Tensor) -> None:
+        read = sha256(text.numpy().tobytes()).hexdigest()
+        self.folder, self.about = folder, {"decoder": config.to_dict(), "recipe": asdict(recipe), "text": read}
 
     def resume(self, decoder: Decoder, optimizer: torch.optim.Optimizer) -> tuple[int, list[float]]:
         """The step to go on with and the losses so far."""
         if self.folder is None:
             return 0, []
         io.make_dir(self.folder)
-        config = self.folder / CONFIG
         if not (self.folder / CHECKPOINT).exists():
-            io.write_atomic(config, json.dumps(self.about, indent=2).encode())
+            io.write_atomic(self.folder / CONFIG, json.dumps(self.about, indent=2).encode())
             return 0, []
-        if json.loads(config.read_text()) != self.about:
-            raise InputError(f"{self.folder} holds a training with other settings: take another --out, or remove it")
+        if _about(self.folder) != self.about:
+            raise InputError(
+                f"{self.folder} holds a training with other settings or of another text: "
+                "take another --out, or remove it"
+            )
         state = State.from_bytes((self.folder / CHECKPOINT).read_bytes(), layout=LAYOUT, version=VERSION)
         self.fill(decoder, state)
         for n, p in enumerate(_trained(optimizer)):
