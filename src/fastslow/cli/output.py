@@ -6,9 +6,12 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,6 +131,26 @@ def phases(progress: Progress) -> Callable[[str, int, int, float], None]:
         progress.update(tasks[phase], completed=done, total=total, description=label)
 
     return move
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event; a second one interrupts at once."""
+    event = threading.Event()
+
+    def ask_to_stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        event.set()
+        err().print("stopping at the next safe point; Ctrl-C again stops at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from fastslow.cli import options, output, session
 
 EXAMPLE = "Example: fastslow sleep"
@@ -15,7 +10,7 @@ EXAMPLE = "Example: fastslow sleep"
 def sleep(home: options.Home = None, core: options.CoreName = None, as_json: options.Json = False) -> None:
     """Consolidate episodes into slow weights. Ctrl-C stops at the next safe point; sleep again to go on."""
     chosen = session.settings(home=home, core=core)
-    with session.open_learner(chosen) as learner, output.bars() as progress, stop_on_interrupt() as stop:
+    with session.open_learner(chosen) as learner, output.bars() as progress, output.stop_on_interrupt() as stop:
         report = learner.sleep(progress=output.phases(progress), stop=stop.is_set)
     if report.interrupted:
         message = f"sleep was stopped after {report.seconds:.0f} s; what was learned is kept: sleep again to go on"
@@ -33,23 +28,3 @@ def sleep(home: options.Home = None, core: options.CoreName = None, as_json: opt
         for episode, reason in report.rejected.items():
             table.add_row(episode, reason)
         console.print(table)
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event; a second one interrupts at once."""
-    event = threading.Event()
-
-    def ask_to_stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        event.set()
-        output.err().print("stopping at the next safe point; Ctrl-C again stops at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, ask_to_stop)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fastslow.cli import options, output
-from fastslow.cli.sleep import stop_on_interrupt
 from fastslow.errors import InputError
 
 EXAMPLE = "Example: fastslow train notes.txt --blocks gated_delta_net,attention --out ./my-model"
@@ -36,26 +35,20 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Train a small byte-level decoder and report the bits per byte of text that it has not seen."""
-    from fastslow.cli import sources
     from fastslow.fast.frame import LayerConfig
     from fastslow.models import training
     from fastslow.models.decoder import DecoderConfig
-    from fastslow.worlds.invented import World
 
     if bool(paths) == (world is not None):
         raise InputError("give either text (files, folders or -) or --world SEED")
-    if world is None:
-        text = "\n\n".join(source.read() for source in sources.collect(paths or [], "utf-8", False))
-    else:
-        text = "\n".join(event.text for event in World.make(world, 400, "train").events)
     if width % heads or width // heads % 2:
         raise InputError(f"a width of {width} does not make {heads} heads of one even size")
     layer = LayerConfig(width, heads, width // heads, width // heads, chunk=chunk)
     config = DecoderConfig(training.BYTES, tuple(n.strip() for n in blocks.split(",")), layer, hidden=2 * width)
     recipe = training.TrainingRecipe(steps=steps, batch=batch, window=window, rate=rate, seed=seed)
-    tokens = training.as_tokens(text)
+    tokens = training.as_tokens(_text(paths or [], world))
     training.parts(tokens, recipe)  # too short a text is refused before a bar is drawn
-    with output.bars() as progress, stop_on_interrupt() as stop:
+    with output.bars() as progress, output.stop_on_interrupt() as stop:
         move = output.phases(progress)
         decoder, report = training.train(
             config,
@@ -73,9 +66,17 @@ def train(
         output.emit_json({**output.plain(report), "parameters": parameters, "blocks": config.blocks, "folder": out})
         return
     table = output.table("blocks", "parameters", "steps", "bits per byte, untrained", "trained", right=("parameters",))
-    table.add_row(
-        ", ".join(config.blocks), f"{parameters:,}", str(steps), f"{report.bits_before:.2f}", f"{report.bits:.2f}"
-    )
+    bits = (f"{report.bits_before:.2f}", f"{report.bits:.2f}")
+    table.add_row(", ".join(config.blocks), f"{parameters:,}", str(steps), *bits)
     output.out().print(table)
     if out:
         output.emit_text(f"kept in {output.short_path(out)}")
+
+
+def _text(paths: list[str], world: int | None) -> str:
+    from fastslow.cli import sources
+    from fastslow.worlds.invented import World
+
+    if world is None:
+        return "\n\n".join(source.read() for source in sources.collect(paths, "utf-8", False))
+    return "\n".join(event.text for event in World.make(world, 400, "train").events)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError
-from fastslow.fast.frame import Held, LayerConfig, Memory
+from fastslow.fast.frame import Held, LayerConfig, Memory, per_head
 
 
 class Attention(Memory):
@@ -46,7 +46,7 @@ class Attention(Memory):
 
     def run(self, x: Tensor, held: Held, seen: int, *, single: bool) -> tuple[Tensor, Held]:
         parts = self.to_qkv(x).split(self.sizes, -1)
-        q, k, v = (part.unflatten(-1, (self.config.heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = (per_head(part, self.config.heads) for part in parts)
         k = torch.cat([held["keys"].to(x.dtype), rotated(k, seen)], 2)
         v = torch.cat([held["values"].to(x.dtype), v], 2)
         out = self._attend(rotated(q, seen), k, v)

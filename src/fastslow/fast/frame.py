@@ -105,6 +105,11 @@ def unit(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
 
 
+def per_head(x: Tensor, heads: int) -> Tensor:
+    """(B, T, H * C) as (B, H, T, C)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
 class Layer(Memory):
     """The frame of a layer: queries, keys and values through a short causal convolution and SiLU, a norm on what each
     head reads, an output gate, and a projection back (Yang et al. 2024, arXiv 2406.06484, section 3.3). ``writes``: how
@@ -154,8 +159,7 @@ class Layer(Memory):
         return [self.per_head(part) for part in x.chunk(self.writes, -1)]
 
     def per_head(self, x: Tensor) -> Tensor:
-        """(B, T, H * C) as (B, H, T, C)."""
-        return x.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+        return per_head(x, self.config.heads)
 
     def gate(self, channels: int = 1, bias: bool = True) -> nn.Linear:
         """A map from the stream to ``channels`` numbers for each head."""

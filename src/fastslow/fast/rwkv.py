@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fastslow.errors import InputError
 from fastslow.fast import kernel, rules
-from fastslow.fast.frame import Held, LayerConfig, Memory
+from fastslow.fast.frame import Held, LayerConfig, Memory, per_head
 
 _MIXED = ("r", "w", "k", "v", "a", "g")
 STRONGEST = math.exp(-0.5)  # of the log decay: no channel loses more than 1 - exp(-0.61) a token
@@ -75,4 +75,4 @@ class RWKV7(Memory):
         return out, {"memory": memory, "last": stream[:, -1].to(held["last"].dtype)}
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+        return per_head(x, self.config.heads)
