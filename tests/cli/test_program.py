@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastslow.cli import main
+from fastslow.cli.bench import EXPERIMENTS
 
 PROGRAM = [sys.executable, "-m", "fastslow.cli.main"]
 COMMANDS = sorted(c.name or c.callback.__name__ for c in main.app.registered_commands if c.callback)
@@ -68,8 +69,9 @@ def test_every_command_has_help_with_an_example_and_the_usual_options(
     shown = capsys.readouterr().out
     assert f"Example: fastslow {' '.join(command)}" in shown or "Example: FASTSLOW_" in shown
     # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; a training
-    # from scratch has neither a home nor a core
+    # from scratch has neither a home nor a core, nor has an experiment on memories alone
     lacks = {"demo": ("--home",), "train": ("--home", "--core")}.get(command[0], ())
+    lacks = ("--home", "--core") if command[-1] in EXPERIMENTS else lacks
     assert all((option in shown) == (option not in lacks) for option in ("--home", "--core", "--json"))
 
 

@@ -119,6 +119,35 @@ def manual(
     _run("manual", core, home, file, split=split, limit=limit)
 
 
+EXPERIMENTS = {
+    "associative": "Ba et al. 2016: retrieve what was paired, fast weights beside an LSTM and an IRNN.",
+    "capacity": "Schlag et al. 2021: how many pairs each feature map holds, and the delta rule on overwrites.",
+    "characters": "A small language model with each memory, on one text and continually on two.",
+    "completion": "Miconi et al. 2018: plastic connections complete patterns seen a moment before.",
+    "deblurring": "Hinton and Plaut 1987: fast weights bring old memories back.",
+    "kernels": "Speed of the fast-weight kernel as ratios within one run.",
+    "mqar": "Multi-query associative recall with every memory at equal state size.",
+    "tracking": "Siems et al. 2025: tracking permutations takes more than one step a token.",
+    "waveform": "Koutnik et al. 2014: a Clockwork RNN beside an RNN and an LSTM on a waveform.",
+}
+
+
+def _experiment(name: str, about: str) -> None:
+    def command(
+        seed: Seed = 0,
+        long: Annotated[bool, typer.Option("--long", help="The long version.")] = False,
+        file: File = None,
+    ) -> None:
+        _writable(file)
+        _module(name).run(file, seed=seed, long=long)
+
+    app.command(name, help=about, epilog=f"Example: fastslow bench {name} --json {name}.json")(command)
+
+
+for _name, _about in EXPERIMENTS.items():
+    _experiment(_name, _about)
+
+
 def _run(name: str, core: str | None, home: Path | None, file: Path | None, **arguments: Any) -> None:
     chosen = _checked(core, home, file, None)
     module = _module(name)
@@ -129,10 +158,14 @@ def _run(name: str, core: str | None, home: Path | None, file: Path | None, **ar
 
 def _checked(core: str | None, home: Path | None, *files: Path | None) -> Settings:
     """The settings, once it is sure that hours of work will find the place for their result."""
+    _writable(*files)
+    return session.settings(core=core, home=home)
+
+
+def _writable(*files: Path | None) -> None:
     for path in files:
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise InputError(f"cannot write {path}: give a file in an existing folder")
-    return session.settings(core=core, home=home)
 
 
 def _module(name: str) -> Any:
