@@ -49,13 +49,14 @@ def run(file: Path | None = None, *, seed: int = 0, long: bool = False) -> dict[
     ]
     text = f"""# Deblurring old memories with fast weights
 
-`fastslow bench deblurring --json docs/results/deblurring.json`: {SIZE} inputs, {OLD} pairs of A, {NEW} of B; {REHEARSED}
-of A are rehearsed by the fast weights alone, for ten sweeps. Mean squared error (share of bits right), mean of
-{len(trials)} draws.
+`fastslow bench deblurring --json docs/results/deblurring.json`: {SIZE} inputs, {OLD} pairs of A, {NEW} of B;
+{REHEARSED} of A are rehearsed by the fast weights alone, for ten sweeps. Mean squared error (share of bits right),
+mean of {len(trials)} draws.
 
 {experiment.table(["", "A, rehearsed", "A, not rehearsed", "B"], rows)}
 
-The error of what was not rehearsed falls to {ratio:.2f} of what it was; theory, after endless rehearsal, says {law:.2f}.
+The error of what was not rehearsed falls to {ratio:.2f} of what it was; theory, after endless rehearsal, says
+{law:.2f}.
 Once the fast weights have faded ({REST:,} presentations later, {KEPT} kept at each) everything is as it was before the
 rehearsal, within {lost:.0e}. The paper (read: abstract) claims that "all the original associations can be deblurred by
 rehearsing on just a few of them".
@@ -114,9 +115,13 @@ def _over(values: list[float]) -> dict[str, float]:
 
 
 def _draw(figure: Figure, errors: dict[str, list[dict[str, float]]]) -> None:
-    axes = figure.subplots()
+    axes, stages = figure.subplots(), STAGES[1:]  # before B was learned its error says nothing and hides the others
     for name, label in (("rehearsed", "A, rehearsed"), ("unrehearsed", "A, not rehearsed"), ("new", "B")):
-        means, spread = ([stage[key] for stage in errors[name]] for key in ("mean", "std"))
-        axes.errorbar(STAGES, means, spread, marker="o", capsize=3, label=label)
-    axes.set(ylabel="mean squared error", title="Fast weights bring back what was not rehearsed, and nothing is lost")
+        means, spread = ([stage[key] for stage in errors[name][1:]] for key in ("mean", "std"))
+        axes.errorbar(stages, means, spread, marker="o", capsize=3, label=label)
+    axes.set(
+        ylim=(0, None),
+        ylabel="mean squared error",
+        title="Fast weights bring back what was not rehearsed, and nothing is lost",
+    )
     axes.legend(frameon=False)
