@@ -1,6 +1,7 @@
 """State: what a memory holds, as a named set of tensors and integers that can be saved, hashed and forked."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Self
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fastslow.errors import StoreError
+from fastslow.errors import InputError, StoreError
 
 # One metadata key, because safetensors writes several in random order and equal states must give equal bytes.
 _METADATA_KEY = "fastslow"
@@ -92,3 +93,42 @@ class State:
             found, wanted = f"{state.layout!r} version {state.version}", f"{layout!r} version {version}"
             raise StoreError(f"the saved state has layout {found}, but {wanted} is needed: rebuild it from the log")
         return state
+
+    @classmethod
+    def join(cls, layout: str, version: int, parts: Mapping[str, "State"]) -> Self:
+        """One state that holds several, each value under the name of its part."""
+        tensors = {f"{name}.{key}": t for name, part in parts.items() for key, t in part.tensors.items()}
+        numbers = {f"{name}.{key}": n for name, part in parts.items() for key, n in part.numbers.items()}
+        return cls(layout, version, tensors, numbers)
+
+    def part(self, name: str, layout: str, version: int) -> "State":
+        """One of the states that were joined, as what its own layout is."""
+        start = f"{name}."
+        tensors = {key.removeprefix(start): t for key, t in self.tensors.items() if key.startswith(start)}
+        numbers = {key.removeprefix(start): n for key, n in self.numbers.items() if key.startswith(start)}
+        return State(layout, version, tensors, numbers)
+
+    @classmethod
+    def stack(cls, states: "Sequence[State]") -> Self:
+        """States of a row or more each as one with all their rows. Raises InputError where their layouts, numbers or
+        shapes differ, as they do where rows have seen different numbers of tokens."""
+        first = states[0]
+        for state in states:
+            alike = {n: t.shape[1:] for n, t in state.tensors.items()} == {
+                n: t.shape[1:] for n, t in first.tensors.items()
+            }
+            if (state.layout, state.numbers) != (first.layout, first.numbers) or not alike:
+                raise InputError(
+                    f"a state of {state.layout!r} with {state.numbers} does not go beside one of {first.layout!r} with "
+                    f"{first.numbers}: stack rows that have seen as many tokens"
+                )
+        tensors = {name: torch.cat([state.tensors[name] for state in states]) for name in first.tensors}
+        return cls(first.layout, first.version, tensors, first.numbers)
+
+    def rows(self) -> "list[State]":
+        """Each row of a batch as a state of its own."""
+        count = len(next(iter(self.tensors.values())))
+        return [
+            State(self.layout, self.version, {n: t[i : i + 1] for n, t in self.tensors.items()}, self.numbers)
+            for i in range(count)
+        ]

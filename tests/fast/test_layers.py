@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract import assert_any_cut_gives_the_same
 
 from fastslow.errors import InputError, StoreError
 from fastslow.fast.frame import VERSION, LayerConfig
@@ -28,28 +29,11 @@ def stream(length: int = 19, batch: int = 2, dtype: torch.dtype = torch.float64)
     return torch.randn(batch, length, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
 
 
-def same(found: State, wanted: State, tolerance: float) -> bool:
-    return found.numbers == wanted.numbers and all(
-        torch.allclose(found.tensors[n], t, rtol=tolerance, atol=tolerance) for n, t in wanted.tensors.items()
-    )
-
-
 @every
 def test_any_cut_and_every_step_give_the_same(rule: str, config: LayerConfig) -> None:
     memory, x = layer(rule, config), stream()
     assert isinstance(memory, SequenceMemory)
-    whole, last = memory(x, memory.init_state(2))
-    for cut in range(0, 2 * config.chunk + 1):
-        first, state = memory(x[:, :cut], memory.init_state(2))
-        second, state = memory(x[:, cut:], state)
-        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-10, atol=1e-12)
-        assert same(state, last, 1e-10)
-    state, out = memory.init_state(2), []
-    for t in range(x.shape[1]):
-        y, state = memory.step(x[:, t], state)
-        out.append(y)
-    torch.testing.assert_close(torch.stack(out, 1), whole, rtol=1e-10, atol=1e-12)
-    assert same(state, last, 1e-10)
+    assert_any_cut_gives_the_same(memory, x, range(1, 2 * config.chunk + 1))
 
 
 @every

@@ -55,7 +55,7 @@ def test_it_equals_the_recurrence_of_the_paper() -> None:
 def test_any_cut_and_every_step_give_the_same() -> None:
     layer = make()
     assert isinstance(layer, SequenceMemory)
-    assert_any_cut_gives_the_same(layer, stream(), range(9), aligned=4)
+    assert_any_cut_gives_the_same(layer, stream(), range(1, 8), aligned=4)
 
 
 def test_every_part_is_trained_and_half_precision_works() -> None:

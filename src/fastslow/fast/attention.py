@@ -50,9 +50,21 @@ class Attention(Memory):
         k = torch.cat([held["keys"].to(x.dtype), rotated(k, seen)], 2)
         v = torch.cat([held["values"].to(x.dtype), v], 2)
         out = self._attend(rotated(q, seen), k, v)
-        keep = slice(None) if self.config.window is None else slice(max(0, k.shape[2] - self.config.window + 1), None)
+        keep = slice(self._first(k.shape[2]), None)
         kept = {"keys": k[:, :, keep].to(held["keys"].dtype), "values": v[:, :, keep].to(held["values"].dtype)}
         return self.to_out(out.transpose(1, 2).flatten(2)), kept
+
+    def merged(self, earlier: Held, later: Held, before: int, after: int) -> Held:
+        # positions are angles, so the later keys are turned on by as many tokens as came before
+        both = {
+            "keys": torch.cat([earlier["keys"], rotated_by(later["keys"], before)], 2),
+            "values": torch.cat([earlier["values"], later["values"]], 2),
+        }
+        return {name: t[:, :, self._first(t.shape[2]) :] for name, t in both.items()}
+
+    def _first(self, tokens: int) -> int:
+        """The first of the ``tokens`` so far that the next one will still see."""
+        return 0 if self.config.window is None else max(0, tokens - self.config.window + 1)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         sight = visible(q.shape[2], k.shape[2], self.config.window, q.device)
@@ -76,9 +88,13 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
 def rotated(x: Tensor, seen: int, base: float = 10_000.0) -> Tensor:
     """Channels (B, H, T, K) turned in pairs (c, c + K / 2) by angles that grow with the position, which begins
     at ``seen``."""
+    return rotated_by(x, torch.arange(seen, seen + x.shape[2], dtype=torch.float64, device=x.device)[:, None], base)
+
+
+def rotated_by(x: Tensor, positions: Tensor | int, base: float = 10_000.0) -> Tensor:
+    """The same by the angles of ``positions``, (T, 1) or one for all."""
     half = x.shape[-1] // 2
-    turn = base ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
-    angle = torch.arange(seen, seen + x.shape[2], dtype=torch.float64, device=x.device)[:, None] * turn
+    angle = positions * base ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x.split(half, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

@@ -61,16 +61,43 @@ class Memory(nn.Module, ABC):
         return out[:, 0], state
 
     def _go(self, x: Tensor, state: State, *, single: bool) -> tuple[Tensor, State]:
+        self._mine(state)
+        batch, seen = next(iter(state.tensors.values())).shape[0], state.numbers["seen"]
+        self._check(x, batch)
+        out, held = self.run(x, state.tensors, seen, single=single)
+        return out, State(self.layout, VERSION, held, {"seen": seen + x.shape[1]})
+
+    def _mine(self, state: State) -> None:
         if (state.layout, state.version) != (self.layout, VERSION):
             raise StoreError(
                 f"a state of {state.layout!r} version {state.version} was given to a memory of {self.layout!r} version"
                 f" {VERSION}: begin with its init_state"
             )
-        batch, seen = next(iter(state.tensors.values())).shape[0], state.numbers["seen"]
-        if x.ndim != 3 or x.shape[0] != batch or x.shape[2] != self.width:
-            raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, tokens, {self.width})")
-        out, held = self.run(x, state.tensors, seen, single=single)
-        return out, State(self.layout, VERSION, held, {"seen": seen + x.shape[1]})
+
+    def _check(self, x: Tensor, batch: int) -> None:
+        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] < 1 or x.shape[2] != self.width:
+            raise InputError(f"x has shape {tuple(x.shape)}: give ({batch}, at least 1 token, {self.width})")
+        wanted = next(self.parameters()).dtype
+        if x.dtype != wanted and not torch.is_autocast_enabled(x.device.type):
+            raise InputError(f"x is {x.dtype} and this memory {wanted}: convert one of them")
+        # What is not finite would stay in the state for good. A compiled graph cannot look into its values.
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(x).all()):
+            raise InputError("x holds values that are not finite (NaN or infinite): nothing was written")
+
+    def merge(self, earlier: State, later: State) -> State:
+        """The state of the tokens behind ``earlier`` followed by those behind ``later``, which began with nothing:
+        exact, and defined where the rule is a sum whose parts do not see each other.
+
+        Raises InputError where it is not defined, StoreError for a state of another memory.
+        """
+        for state in (earlier, later):
+            self._mine(state)
+        held = self.merged(earlier.tensors, later.tensors, earlier.numbers["seen"], later.numbers["seen"])
+        return State(self.layout, VERSION, held, {"seen": earlier.numbers["seen"] + later.numbers["seen"]})
+
+    def merged(self, earlier: Held, later: Held, before: int, after: int) -> Held:
+        """What is held after both, which saw ``before`` and ``after`` tokens."""
+        raise InputError(f"states of {self.rule} cannot be merged: what it writes depends on what it holds")
 
 
 @dataclass(frozen=True)
@@ -102,6 +129,7 @@ class LayerConfig:
 
 def unit(x: Tensor) -> Tensor:
     """Keys and queries (.., K) of length 1, as fla has it: at tiny norms it goes to 0 and not to a random direction."""
+    x = x.contiguous()  # the order of a sum over strided channels depends on how many tokens there are
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
 
 

@@ -74,11 +74,14 @@ class Inputs:
         return self.map(lambda x: x[:, :, t : t + 1])
 
     def check_state(self, state: Tensor) -> None:
-        """Raises InputError where ``state`` is not (B, H, K, V) of these inputs."""
+        """Raises InputError where ``state`` is not (B, H, K, V) of these inputs, or not all are of one dtype."""
         batch, heads, _, channels = self.k.shape
         wanted = (batch, heads, channels, self.u.shape[3])
         if state.shape != wanted:
             raise InputError(f"the state has shape {tuple(state.shape)}, these inputs need {wanted}: (B, H, K, V)")
+        if any(tensor.dtype != state.dtype for _, tensor in self._tensors()):
+            named = ", ".join(f"{name} {tensor.dtype}" for name, tensor in [*self._tensors(), ("state", state)])
+            raise InputError(f"{named}: give all of one dtype")
 
 
 def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +147,8 @@ def _within(x: Inputs) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
     No decay is a quotient or a difference of sums, so that none is too small and -inf does no harm.
     """
     g = x.k.new_zeros(*x.k.shape[:-1], 1) if x.g is None else x.g
-    into, tail, kept = g.cumsum(-2).exp(), _after(g).exp(), g.sum(-2, keepdim=True).exp()
+    total = g.cumsum(-2)  # its last row is the sum, in an order that no layout changes
+    into, tail, kept = total.exp(), _after(g).exp(), total[..., -1:, :].exp()
     left = torch.stack([x.q] if x.e is None else [x.q, x.e])
     if g.shape[-1] == 1:
         pairs = (left @ x.k.mT) * segments(g.squeeze(-1)).exp()

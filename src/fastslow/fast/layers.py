@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from fastslow.errors import InputError
 from fastslow.fast import kernel, rules
 from fastslow.fast.frame import Held, Layer, LayerConfig, unit
 from fastslow.fast.kernel import Inputs
@@ -64,6 +65,19 @@ class FastWeightLayer(Layer):
         memory = torch.zeros(batch, c.heads, self.rows, c.value + self.columns)
         return {**super().empty(batch), "memory": memory, **self.carried(batch)}
 
+    def merged(self, earlier: Held, later: Held, before: int, after: int) -> Held:
+        kept = self.kept(after)
+        if kept is None:
+            return super().merged(earlier, later, before, after)
+        if self.config.conv > 1:
+            raise InputError("states can be merged where no convolution joins their tokens: give the layer conv=1")
+        return {"conv": later["conv"], "memory": kept * earlier["memory"] + later["memory"]}
+
+    def kept(self, tokens: int) -> Tensor | None:
+        """What ``tokens`` tokens leave of a memory, (B, H, K, V) or what expands to it, where that is all they do to
+        it and known beforehand; None elsewhere."""
+        return None
+
     def remember(
         self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held, seen: int, *, single: bool
     ) -> tuple[Tensor, Held]:
@@ -89,6 +103,9 @@ class LinearAttention(FastWeightLayer):
     def read(self, read: Tensor, carried: Held) -> Tensor:
         return rules.normalised(read)
 
+    def kept(self, tokens: int) -> Tensor:
+        return torch.ones(())
+
 
 class RetNet(FastWeightLayer):
     """A fixed decay for each head, 1 - 2^(-5-h) (Sun et al. 2023)."""
@@ -96,8 +113,14 @@ class RetNet(FastWeightLayer):
     rule = "retnet"
 
     def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
-        decay = torch.log1p(-(2.0 ** (-5 - torch.arange(self.config.heads, device=x.device))))
-        return rules.retnet(q, k[0], v[0], decay), {}
+        return rules.retnet(q, k[0], v[0], self.decay().to(x.device)), {}
+
+    def decay(self) -> Tensor:
+        """The log decays of the heads, (H,)."""
+        return torch.log1p(-(2.0 ** (-5 - torch.arange(self.config.heads, dtype=torch.float64))))
+
+    def kept(self, tokens: int) -> Tensor:
+        return (tokens * self.decay()).exp()[:, None, None]
 
 
 class Mamba2(FastWeightLayer):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastslow.fast.kernel import Inputs, segments
+from fastslow.fast.kernel import CHUNK, Inputs, segments
 
 
 def scaled(q: Tensor) -> Tensor:
@@ -125,10 +125,13 @@ def mlstm(q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, m: Tensor) -> t
 
     The state has the normaliser n as its last column; divide with :func:`mlstm_read`.
     """
-    total = f.cumsum(2)
-    start = m[:, :, None]
-    highest = total + torch.maximum((i - total).cummax(2).values, start)
-    before = torch.cat([start, highest[:, :, :-1]], 2)
+    start, parts = m[:, :, None], []
+    for strength, kept in zip(i.split(CHUNK, 2), f.split(CHUNK, 2), strict=True):  # sums over all tokens lose digits
+        total = kept.cumsum(2)
+        parts.append(total + torch.maximum((strength - total).cummax(2).values, start))
+        start = parts[-1][:, :, -1:]
+    highest = torch.cat([m[:, :, None], *parts], 2)
+    before, highest = highest[:, :, :-1], highest[:, :, 1:]
     return Inputs(q, scaled(k), (i - highest).exp() * with_ones(v), g=f + before - highest), highest
 
 

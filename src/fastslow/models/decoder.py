@@ -134,21 +134,18 @@ class Decoder(nn.Module):
             raise StoreError(
                 f"a state of {state.layout!r} was given to {self.layout!r}: begin with this decoder's init_state"
             )
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocabulary:
+        if tokens.ndim != 2 or tokens.shape[1] < 1:
+            raise InputError(f"tokens have shape {tuple(tokens.shape)}: give (batch, at least 1 token)")
+        if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocabulary:
             raise InputError(f"tokens lie between 0 and {self.config.vocabulary - 1}, these do not")
         x, after = self.embed(tokens), []
         for n, block in enumerate(self.blocks):
-            x, now = block(x, self._part(state, n), single)
+            x, now = block(x, state.part(str(n), self.memories[n].layout, VERSION), single)
             after.append(now)
         return nn.functional.linear(self.norm(x), self.embed.weight), self._joined(after)
 
-    def _part(self, state: State, n: int) -> State:
-        mine = {name.partition(".")[2]: t for name, t in state.tensors.items() if name.startswith(f"{n}.")}
-        return State(self.memories[n].layout, VERSION, mine, state.numbers)
-
     def _joined(self, states: list[State]) -> State:
-        tensors = {f"{n}.{name}": t for n, state in enumerate(states) for name, t in state.tensors.items()}
-        return State(self.layout, VERSION, tensors, states[0].numbers)
+        return State.join(self.layout, VERSION, {str(n): state for n, state in enumerate(states)})
 
     @torch.no_grad()
     def generate(
