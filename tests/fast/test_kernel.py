@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -75,13 +77,30 @@ def test_a_sequence_cut_anywhere_gives_the_same(kind: str) -> None:
             assert joined.equal(whole) and end.equal(last)
 
 
-def test_step_is_the_reference_bit_for_bit() -> None:
-    x, state = inputs("channels", 9, dtype=torch.float32), start(torch.float32)
-    wanted, last = reference(x, state)
+@pytest.mark.parametrize("erase", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_equal_the_reference_with_their_gradients(kind: str, erase: bool) -> None:
+    x, state = inputs(kind, 9, erase=erase).map(lambda t: t.requires_grad_()), start().requires_grad_()
+    leaves = [t for t in (x.q, x.k, x.u, x.e, x.g, state) if t is not None]
+    out, now = [], state
     for t in range(9):
-        out, state = step(x.at(t), state)
-        assert out.equal(wanted[:, :, t : t + 1])
-    assert state.equal(last)
+        y, now = step(x.at(t), now)
+        out.append(y)
+    results = []
+    for run in ((torch.cat(out, 2), now), reference(x, state)):
+        results.append([*run, *torch.autograd.grad(sum((t * t).sum() for t in run), leaves)])
+    assert all(error(found, wanted) < 1e-12 for found, wanted in zip(*results, strict=True))
+    with pytest.raises(InputError, match="one token, not 9"):
+        step(x, state)
+
+
+@pytest.mark.parametrize("run", [step, reference, chunk])
+def test_a_compiled_kernel_gives_the_same(run: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]]) -> None:
+    """Traced and lowered by torch.compile, but without a compiler for C++, which a machine may not have."""
+    x, state = inputs("channels", 1 if run is step else 37), start()
+    compiled = torch.compile(run, backend="aot_eager")
+    for found, wanted in zip(compiled(x, state), run(x, state), strict=True):
+        assert error(found, wanted) < 1e-12
 
 
 @pytest.mark.parametrize("length", [0, 1])

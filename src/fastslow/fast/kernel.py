@@ -9,7 +9,7 @@ For one head with a state S of K rows (key channels) and V columns,
 
 with log decays g_t <= 0, one for the head or one for each key channel. The rules of the field are choices of
 (q, k, e, u, g); :mod:`fastslow.fast.rules` has them. :func:`reference` is these four lines and defines correctness,
-:func:`step` is one token of it, and :func:`chunk` computes the same in parallel within chunks. The caller picks.
+:func:`step` is one token, and :func:`chunk` computes the same in parallel within chunks. The caller picks.
 
 Letters of shapes: B batch, H heads, T tokens, K key channels, V value channels, N chunks, C tokens of a chunk, M blocks
 of a chunk, L tokens of a block.
@@ -84,24 +84,34 @@ class Inputs:
             raise InputError(f"{named}: give all of one dtype")
 
 
-def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One token (T = 1): the output (B, H, 1, V) and the next state (B, H, K, V), which is a new tensor."""
-    inputs.check_state(state)
-    if inputs.g is not None:
-        state = state * inputs.g.exp().mT  # (B, H, 1 or K, 1)
-    missing = inputs.u if inputs.e is None else inputs.u - inputs.e @ state
-    state = state + inputs.k.mT @ missing
-    return inputs.q @ state, state
-
-
 def reference(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The rule token by token: the outputs (B, H, T, V) and the last state. This is what the others must equal."""
+    """The rule as it is written above, token by token: outputs (B, H, T, V) and the last state (B, H, K, V). This is
+    what the others must equal."""
     inputs.check_state(state)
-    out = []
-    for t in range(inputs.length):
-        read, state = step(inputs.at(t), state)
-        out.append(read)
-    return torch.cat([inputs.u[:, :, :0], *out], 2), state
+    out = [inputs.u[:, :, :0]]
+    for x in (inputs.at(t) for t in range(inputs.length)):
+        if x.g is not None:
+            state = state * x.g.exp().mT  # (B, H, 1 or K, 1)
+        missing = x.u if x.e is None else x.u - x.e @ state
+        state = state + x.k.mT @ missing
+        out.append(x.q @ state)
+    return torch.cat(out, 2), state
+
+
+def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One token (T = 1), with as few passes over the state as torch allows: the output (B, H, 1, V) and the next state
+    (B, H, K, V), which is a new tensor."""
+    inputs.check_state(state)
+    if inputs.length != 1:
+        raise InputError(f"a step takes one token, not {inputs.length}: give several to chunk or reference")
+    q, k, u, e = inputs.q, inputs.k, inputs.u, inputs.e
+    left = q if e is None else torch.cat([q, e], 2)
+    kept = None if inputs.g is None else inputs.g.exp()
+    # The decay goes to the keys, which are small, and the read needs no pass of its own: q S_t = q S~ + (q k) d.
+    seen = (left if kept is None else left * kept) @ state
+    missing = u if e is None else u - seen[:, :, 1:]
+    out = seen[:, :, :1] + (q * k).sum(-1, keepdim=True) * missing
+    return out, torch.addcmul(state if kept is None else state * kept.mT, k.mT, missing)
 
 
 def chunk(inputs: Inputs, state: Tensor, size: int = CHUNK) -> tuple[Tensor, Tensor]:

@@ -83,7 +83,9 @@ class FastWeightLayer(Layer):
     ) -> tuple[Tensor, Held]:
         inputs, carried = self.inputs(x, q, k, v, held)
         inputs = inputs.map(lambda t: t.to(held["memory"].dtype))
-        if single or self.config.kernel == "reference":  # a chunk of one token would be padded to a whole one
+        if inputs.length == 1 and self.config.kernel == "chunk":  # which would be padded to a whole one
+            found, memory = kernel.step(inputs, held["memory"])
+        elif single or self.config.kernel == "reference":
             found, memory = kernel.reference(inputs, held["memory"])
         else:
             found, memory = kernel.chunk(inputs, held["memory"], self.config.chunk)
