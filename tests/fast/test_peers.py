@@ -1,0 +1,232 @@
+"""Our rules against what others wrote: transformers' torch forms, and the naive forms of flash-linear-attention where
+it is installed (``pip install 'fastslow[peers]'``).
+
+Outputs, final states and gradients, relative, in single precision, which is what most peers compute in. Not every peer
+is an oracle: flash-linear-attention's Titans has a wrong gradient of its layer norm, and its TTT changes its input.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.models.mamba2 import modeling_mamba2
+from transformers.models.qwen3_next import modeling_qwen3_next
+from transformers.models.xlstm import modeling_xlstm
+
+from fastslow.fast import rules
+from fastslow.fast.kernel import Inputs, chunk, reference
+
+B, H, T, K, V = 2, 3, 64, 16, 8
+Run = Callable[[], tuple[Tensor, Tensor]]
+
+
+def peer(module: str, name: str) -> Any:
+    """A function of flash-linear-attention, or a skipped test."""
+    pytest.importorskip("fla", reason="flash-linear-attention is not installed: pip install 'fastslow[peers]'")
+    return getattr(import_module(f"fla.ops.{module}"), name)
+
+
+class Data:
+    """Leaves (B, H, T, *) in single precision, and a state that is not empty."""
+
+    def __init__(self) -> None:
+        self.random = torch.Generator().manual_seed(0)
+        self.leaves: list[Tensor] = []
+        self.q, self.v = self.leaf(self.normal(K)), self.leaf(self.normal(V))
+        self.k = self.leaf(torch.nn.functional.normalize(self.normal(K), dim=-1))
+        self.beta = self.leaf(self.normal(1).sigmoid())
+        self.g = self.leaf(torch.nn.functional.logsigmoid(self.normal(1) + 2))
+        self.gk = self.leaf(torch.nn.functional.logsigmoid(self.normal(K) + 2))
+        self.state = self.leaf(torch.randn(B, H, K, V, generator=self.random))
+
+    def normal(self, channels: int, tokens: int = T) -> Tensor:
+        return torch.randn(B, H, tokens, channels, generator=self.random)
+
+    def leaf(self, x: Tensor) -> Tensor:
+        self.leaves.append(x.requires_grad_())
+        return x
+
+
+def theirs(*tensors: Tensor) -> list[Tensor]:
+    """(B, H, T, C) as most others have it, (B, T, H, C)."""
+    return [t.transpose(1, 2) for t in tensors]
+
+
+def flat(*tensors: Tensor) -> list[Tensor]:
+    """(B, H, T, 1) as (B, T, H)."""
+    return [t.squeeze(-1).transpose(1, 2) for t in tensors]
+
+
+def ours(inputs: Inputs, state: Tensor) -> list[Run]:
+    return [lambda: chunk(inputs, state), lambda: reference(inputs, state)]
+
+
+def agree(made: Sequence[Run], wanted: Run, leaves: Sequence[Tensor], bound: float = 1e-5) -> None:
+    """Within ``bound``, relative in norm: outputs, final states, and the gradients of both in every leaf."""
+
+    def measured(run: Run) -> list[Tensor]:
+        out, state = run()
+        weight = torch.linspace(-1, 1, out.numel()).view_as(out)
+        total = (out * weight).sum() + state.square().sum()
+        found = torch.autograd.grad(total, leaves, allow_unused=True, retain_graph=True)
+        return [out, state, *(torch.zeros(1) if g is None else g for g in found)]
+
+    expected = measured(wanted)
+    for run in made:
+        for a, b in zip(measured(run), expected, strict=True):
+            assert float((a - b).norm() / b.norm().clamp(min=1e-6)) < bound
+
+
+# ---------------------------------------------------------------------- transformers
+
+
+def test_the_gated_delta_rule_of_qwen3_next() -> None:
+    d = Data()
+    them = inspect.unwrap(modeling_qwen3_next.torch_chunk_gated_delta_rule)  # else it would call what has no GPU here
+
+    def wanted() -> tuple[Tensor, Tensor]:
+        q, k, v = theirs(d.q, d.k, d.v)
+        out, state = them(q, k, v, *flat(d.g, d.beta), initial_state=d.state, output_final_state=True)
+        return out.transpose(1, 2), state
+
+    agree(ours(rules.gated_delta_net(d.q, d.k, d.v, d.beta, d.g), d.state), wanted, d.leaves)
+
+
+def test_mamba2_of_transformers() -> None:
+    d = Data()
+    delta, a = d.leaf(d.normal(1).sigmoid()), d.leaf(-torch.rand(H, generator=d.random) - 0.1)
+    them = inspect.unwrap(modeling_mamba2.mamba2_chunk_scan)
+
+    def wanted() -> tuple[Tensor, Tensor]:
+        x, b, c = theirs(d.v, d.k, d.q)
+        out, state = them(x, *flat(delta), a, b, c, chunk_size=16, initial_states=d.state.mT, return_final_states=True)
+        return out.transpose(1, 2), state.mT
+
+    agree(ours(rules.mamba2(d.q, d.k, d.v, delta, a), d.state), wanted, d.leaves)
+
+
+@torch.no_grad()
+def test_mlstm_of_transformers() -> None:
+    d = Data()
+    i, f, m = d.normal(1), d.normal(1) + 3, torch.zeros(B, H, 1)
+    wanted, (cell, norm, highest) = modeling_xlstm.mlstm_recurrent_sequence_native(
+        d.q, d.k, d.v, i.squeeze(-1), f.squeeze(-1), return_last_states=True, eps=0.0
+    )
+    inputs, running = rules.mlstm(d.q, d.k, d.v, i, torch.nn.functional.logsigmoid(f), m)
+    out, state = chunk(inputs, torch.zeros(B, H, K, V + 1))
+    scale = K**-0.5  # which they give to the query and we to the key, and so to the state
+    for found, expected in (
+        (rules.mlstm_read(out, running), wanted),
+        (state[..., :-1], scale * cell),
+        (state[..., -1], scale * norm),
+        (running[:, :, -1], highest),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------- flash-linear-attention
+
+
+def test_delta_rules_of_fla() -> None:
+    d = Data()
+    recurrence = peer("delta_rule.naive", "delta_rule_recurrence")
+    delta = ours(rules.delta_net(d.q, d.k, d.v, d.beta), d.state)
+    agree(delta, lambda: recurrence(d.q, d.k, d.v, d.beta, initial_state=d.state), d.leaves)
+    gated = peer("gated_delta_rule.naive", "naive_recurrent_gated_delta_rule")
+
+    def wanted(form: Callable[..., Any], decay: list[Tensor], **more: Any) -> Run:
+        def run() -> tuple[Tensor, Tensor]:
+            q, k, v = theirs(d.q, d.k, d.v)
+            named = {"q": q, "k": k, "v": v, "beta": flat(d.beta)[0], "g": decay[0], **more}
+            out, state = form(**named, initial_state=d.state, output_final_state=True)
+            return out.transpose(1, 2), state
+
+        return run
+
+    agree(ours(rules.gated_delta_net(d.q, d.k, d.v, d.beta, d.g), d.state), wanted(gated, flat(d.g)), d.leaves)
+    kda = peer("kda.naive", "naive_recurrent_kda")
+    agree(ours(rules.kda(d.q, d.k, d.v, d.beta, d.gk), d.state), wanted(kda, theirs(d.gk)), d.leaves)
+    comba = peer("comba.naive", "naive_recurrent_comba")
+    back, share = torch.tensor([0.3, 0.6, 0.9]), torch.tensor([0.02, 0.1, 0.5])
+    # Theirs erases from the decayed state: the paper's key p is given to it divided by the decay, as ours does inside.
+    q, p = d.q - share[:, None, None] * back[:, None, None] * d.k, back[:, None, None] * d.k * (-d.g).exp()
+    made = ours(rules.comba(d.q, d.k, d.v, d.beta, d.g, back, share), d.state)
+    agree(made, wanted(comba, flat(d.g), q=theirs(q)[0], p=theirs(p)[0]), d.leaves)
+
+
+def test_gated_linear_attention_of_fla() -> None:
+    d = Data()
+    gla, simple = peer("gla.naive", "naive_recurrent_gla"), peer("simple_gla.naive", "naive_recurrent_simple_gla")
+
+    def wanted(form: Callable[..., Any], *decay: Tensor) -> Run:
+        def run() -> tuple[Tensor, Tensor]:
+            out, state = form(*theirs(d.q, d.k, d.v), *decay, initial_state=d.state, output_final_state=True)
+            return out.transpose(1, 2), state
+
+        return run
+
+    agree(ours(rules.gla(d.q, d.k, d.v, d.gk), d.state), wanted(gla, *theirs(d.gk)), d.leaves)
+    decay = torch.tensor([-0.1, -0.02, -0.5])
+    each = decay.expand(B, T, H)
+    agree(ours(rules.retnet(d.q, d.k, d.v, decay), d.state), wanted(simple, each), d.leaves)
+
+
+def test_delta_product_of_fla() -> None:
+    d = Data()
+    product = peer("gated_delta_product.naive", "naive_recurrent_gated_delta_product")
+    keys = [d.k, d.leaf(torch.nn.functional.normalize(d.normal(K), dim=-1))]
+    values, strengths = [d.v, d.leaf(d.normal(V))], [d.beta, d.leaf(2 * d.normal(1).sigmoid())]
+
+    def wanted() -> tuple[Tensor, Tensor]:
+        k, v, beta = (torch.stack(x, 3).flatten(2, 3) for x in (keys, values, strengths))
+        q, k, v = theirs(d.q, k, v)
+        g, beta = flat(d.g, beta)
+        out, state = product(
+            q, k, v, g, beta, K**-0.5, initial_state=d.state, output_final_state=True, num_householder=2
+        )
+        return out.transpose(1, 2), state
+
+    inputs = rules.delta_product(d.q, keys, values, strengths, d.g)
+    made = [lambda form=form: _last(form(inputs, d.state)) for form in (chunk, reference)]
+    agree(made, wanted, d.leaves)
+
+
+def test_rwkv7_as_a_diagonal_plus_low_rank_of_fla() -> None:
+    d = Data()
+    recurrence = peer("generalized_delta_rule.dplr.naive", "dplr_recurrence")
+    rate = d.leaf(d.normal(K).sigmoid())
+    removal = d.leaf(torch.nn.functional.normalize(d.normal(K), dim=-1))
+    g = -0.6 * d.gk.sigmoid()
+
+    def wanted() -> tuple[Tensor, Tensor]:
+        return recurrence(d.q * K**0.5, d.k, d.v, -removal, rate * removal, g, initial_state=d.state)
+
+    inputs = rules.rwkv7(d.q, d.k, d.v, g, removal, rate)
+    made = [lambda form=form: _last(form(inputs, d.state)) for form in (chunk, reference)]
+    agree(made, wanted, d.leaves)
+
+
+def test_mesa_net_of_fla() -> None:
+    d = Data()
+    exact = peer("mesa_net.naive", "naive_mesa_net_exact")
+    v, ridge = d.leaf(d.normal(K)), torch.full((H, K), 0.8)
+
+    def wanted() -> tuple[Tensor, Tensor]:
+        out, gram, _ = exact(*theirs(d.q, d.k, v), *flat(d.g), ridge, *flat(d.beta))
+        return out.transpose(1, 2), gram
+
+    def made() -> tuple[Tensor, Tensor]:
+        inputs, gram = rules.mesa(d.q, d.k, v, d.beta, d.g, ridge, torch.zeros(B, H, K, K))
+        return chunk(inputs, torch.zeros(B, H, K, K))[0], gram
+
+    agree([made], wanted, d.leaves, bound=1e-4)  # both solve systems, which loses a digit
+
+
+def _last(made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return rules.last(made[0], 2), made[1]
