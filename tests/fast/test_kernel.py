@@ -94,6 +94,7 @@ def test_steps_equal_the_reference_with_their_gradients(kind: str, erase: bool) 
         step(x, state)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's own tracing does so
 @pytest.mark.parametrize("run", [step, reference, chunk])
 def test_a_compiled_kernel_gives_the_same(run: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]]) -> None:
     """Traced and lowered by torch.compile, but without a compiler for C++, which a machine may not have."""

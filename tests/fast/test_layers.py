@@ -92,3 +92,15 @@ def test_half_precision_keeps_its_state_in_single(rule: str) -> None:
     out, state = memory(x, memory.init_state(2))
     assert out.dtype == torch.bfloat16 and torch.isfinite(out).all()
     assert all(t.dtype == torch.float32 for t in state.tensors.values())
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")
+@pytest.mark.parametrize("rule", ["gated_delta_net", "kda", "mlstm"])
+def test_a_compiled_layer_gives_the_same(rule: str) -> None:
+    """Traced and lowered by torch.compile; its state too."""
+    memory, x = layer(rule), stream()
+    out, state = torch.compile(memory, backend="aot_eager")(x, memory.init_state(2))
+    wanted, last = memory(x, memory.init_state(2))
+    torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(state.tensors, last.tensors, rtol=1e-10, atol=1e-12)
+    assert (state.layout, state.numbers) == (last.layout, last.numbers)

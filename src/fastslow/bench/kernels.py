@@ -1,5 +1,5 @@
 """The question: how fast is the kernel of fast weights on a CPU? Only ratios within one run say anything, so every form
-is timed in turn, several times over, and the best time of each counts.
+is timed in turn, several times over, and the least CPU time of each counts.
 
 `fastslow bench kernels --json docs/results/kernels.json`, one thread. The naive form of flash-linear-attention is
 timed where it is installed (``pip install 'fastslow[peers]'``).
@@ -201,10 +201,10 @@ def timed(forms: dict[str, Form], rounds: int, unit: float) -> dict[str, float]:
     best = dict.fromkeys(forms, float("inf"))
     for n in range(rounds + 1):
         for name, form in forms.items():
-            start = time.perf_counter()
+            start = time.process_time()
             form()
             if n:
-                best[name] = min(best[name], time.perf_counter() - start)
+                best[name] = min(best[name], time.process_time() - start)
     return {name: unit * seconds for name, seconds in best.items()}
 
 

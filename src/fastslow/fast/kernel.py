@@ -115,90 +115,162 @@ def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chunk(inputs: Inputs, state: Tensor, size: int = CHUNK) -> tuple[Tensor, Tensor]:
-    """The same in parallel within chunks of ``size`` tokens: one triangular solve for what the tokens of a chunk erase
-    of each other, then one matrix product per chunk with the state (Yang et al. 2024, arXiv 2406.06484 and 2412.06464).
+    """The same in parallel within chunks of ``size`` tokens: one triangular system for what the tokens of a chunk erase
+    of each other, then one pass over the chunks with the state (Yang et al. 2024, arXiv 2406.06484 and 2412.06464).
 
     A sequence cut at multiples of ``size`` gives the same bits. Any length works: padding writes and decays nothing.
+    Gradients are written by hand, so that there are none of second order: take :func:`reference` for those.
     """
     inputs.check_state(state)
-    length, values = inputs.length, inputs.u.shape[-1]
+    batch, heads, length, _ = inputs.k.shape
     if not length:
         return inputs.u, state
     x = inputs.map(lambda t: _chunks(t, size))
-    read, erase, into, tail, kept = _within(x)
-    keys, queries = (x.k * tail).mT, x.q * into
-    steps = [t.unbind(2) for t in (queries, read, keys, kept.mT)]
-    if erase is not None and x.e is not None:
-        lower = erase + torch.eye(size, dtype=erase.dtype, device=erase.device)
-        both = torch.cat([x.u, x.e * into], -1)
-        solved = torch.linalg.solve_triangular(lower, both, upper=False, unitriangular=True)
-        new, seen = (t.unbind(2) for t in solved.split([values, both.shape[-1] - values], -1))
-    else:
-        new, seen = x.u.unbind(2), None
-    out = []
-    for n, (query, inner, key, decay) in enumerate(zip(*steps, strict=True)):
-        missing = new[n] if seen is None else new[n] - seen[n] @ state
-        out.append(query @ state + inner @ missing)
-        state = state * decay + key @ missing
-    return torch.cat(out, 2)[:, :, :length], state
+    g = x.k.new_zeros(*x.k.shape[:-1], 1) if x.g is None else x.g
+    total = g.cumsum(-2)  # its last row is the sum, in an order that no layout changes
+    into, tail, kept = total.exp(), _after(g).exp(), total[..., -1:, :].exp().mT
+    left = x.q if x.e is None else torch.cat([x.q, x.e], -2)
+    pairs = _ScalarPairs.apply(left, x.k, g) if g.shape[-1] == 1 else _ChannelPairs.apply(left, x.k, g)
+    new, seen = x.u, None
+    if x.e is not None:
+        unit = torch.eye(size, dtype=g.dtype, device=g.device)
+        lower = pairs[..., size:, :].tril(-1) + unit
+        # the inverse of so small a triangle, and one product, is faster than solving for all columns
+        inverse = torch.linalg.solve_triangular(lower, unit.expand_as(lower), upper=False, unitriangular=True)
+        new, seen = inverse @ x.u, inverse @ (x.e * into)
+    begin = state.flatten(0, 1)
+    out, end = _Scan.apply(x.q * into, pairs[..., :size, :], x.k * tail, kept, new, seen, begin)
+    return out.movedim(0, 1).flatten(1, 2)[:, :length].unflatten(0, (batch, heads)), end.view_as(state)
 
 
 def _chunks(x: Tensor, size: int) -> Tensor:
-    """(B, H, T, *) as (B, H, N, C, *), zeros behind the end."""
-    padded = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % size))
-    return padded.unflatten(2, (-1, size))
-
-
-def _within(x: Inputs) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
-    """What happens within each chunk: how its tokens read each other, (B, H, N, C, C) lower triangular, and erase each
-    other, strictly lower (None where nothing is erased), both decayed; and the decays from the chunk's start to each
-    token, from each token to the chunk's end (B, H, N, C, 1 or K), and over the whole chunk (B, H, N, 1, 1 or K).
-
-    No decay is a quotient or a difference of sums, so that none is too small and -inf does no harm.
-    """
-    g = x.k.new_zeros(*x.k.shape[:-1], 1) if x.g is None else x.g
-    total = g.cumsum(-2)  # its last row is the sum, in an order that no layout changes
-    into, tail, kept = total.exp(), _after(g).exp(), total[..., -1:, :].exp()
-    left = torch.stack([x.q] if x.e is None else [x.q, x.e])
-    if g.shape[-1] == 1:
-        pairs = (left @ x.k.mT) * segments(g.squeeze(-1)).exp()
-    else:
-        pairs = _channelwise(left, x.k, g)
-    return pairs[0], pairs[1].tril(-1) if x.e is not None else None, into, tail, kept
+    """(B, H, T, *) as (N, B * H, C, *), zeros behind the end: what is done chunk by chunk lies side by side."""
+    padded = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % size)).flatten(0, 1)
+    return padded.unflatten(1, (-1, size)).transpose(0, 1).contiguous()
 
 
 def _after(g: Tensor) -> Tensor:
     """The sum of what comes after each token of a chunk, (.., C, *) as it came."""
-    later = torch.nn.functional.pad(g[..., 1:, :], (0, 0, 0, 1))
-    return later.flip(-2).cumsum(-2).flip(-2)
+    return _from(torch.nn.functional.pad(g[..., 1:, :], (0, 0, 0, 1)))
+
+
+def _from(x: Tensor) -> Tensor:
+    """The sum from each token of a chunk on, (.., C, *) as it came."""
+    return x.flip(-2).cumsum(-2).flip(-2)
 
 
 def segments(g: Tensor) -> Tensor:
-    """For g (.., C), the sums over the tokens after j up to i, (.., C, C), and -inf for j > i: the stable segment sum
-    of Dao and Gu 2024 (arXiv 2405.21060, listing 1)."""
-    size = g.shape[-1]
+    """For g (.., C, *), the sums over the tokens after j up to i, (.., C, C, *), and -inf for j > i: the stable segment
+    sum of Dao and Gu 2024 (arXiv 2405.21060, listing 1)."""
+    size = g.shape[-2]
     square = torch.ones(size, size, dtype=torch.bool, device=g.device)
-    spread = g[..., :, None].expand(*g.shape, size).masked_fill(~square.tril(-1), 0.0)
-    return spread.cumsum(-2).masked_fill(~square.tril(), -torch.inf)
+    spread = g[..., :, None, :].masked_fill(~square.tril(-1)[..., None], 0.0)
+    return spread.cumsum(-3).masked_fill(~square.tril()[..., None], -torch.inf)
 
 
-def _channelwise(left: Tensor, k: Tensor, g: Tensor) -> Tensor:
-    """The decayed products of keys where every channel decays for itself: ``left`` (R, B, H, N, C, K) are R kinds of
-    keys that look back; the result is (R, B, H, N, C, C), lower triangular.
+class _Scan(torch.autograd.Function):
+    """From chunk to chunk: missing = new - seen S, S <- kept S + keys^T missing; read out = queries S + inner missing.
+
+    queries, keys, seen: (N, BH, C, K), inner (N, BH, C, C), kept (N, BH, 1 or K, 1), new (N, BH, C, V), the state (BH,
+    K, V). Only what must wait for the chunk before, or in the backward pass behind, is done one by one.
+    """
+
+    @staticmethod
+    def forward(ctx, queries, inner, keys, kept, new, seen, state):  # type: ignore[no-untyped-def]
+        before, missing, turned = [], [], keys.mT
+        for n in range(len(new)):
+            before.append(state)
+            missing.append(new[n] if seen is None else torch.baddbmm(new[n], seen[n], state, alpha=-1))
+            state = torch.baddbmm(state * kept[n], turned[n], missing[n])
+        states, absent = torch.stack(before), torch.stack(missing)
+        ctx.save_for_backward(queries, inner, keys, kept, seen, states, absent)
+        return queries @ states + inner @ absent, state
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_out, of_state):  # type: ignore[no-untyped-def]
+        queries, inner, keys, kept, seen, states, missing = ctx.saved_tensors
+        of_out = of_out.contiguous()  # a gradient may come as one number seen from everywhere, which is slow
+        of_missing, through = inner.mT @ of_out, queries.mT @ of_out
+        of_each, of_ends = [], []
+        for n in reversed(range(len(states))):
+            of_ends.append(of_state)
+            of_each.append(torch.baddbmm(of_missing[n], keys[n], of_state))
+            of_state = torch.addcmul(through[n], kept[n], of_state)
+            if seen is not None:
+                of_state = torch.baddbmm(of_state, seen[n].mT, of_each[-1], alpha=-1)
+        of_new, of_end = torch.stack(of_each[::-1]), torch.stack(of_ends[::-1])
+        of_kept = (of_end * states).sum(-1, keepdim=True)
+        of_kept = of_kept.sum(-2, keepdim=True) if kept.shape[-2] == 1 else of_kept
+        of_seen = None if seen is None else -(of_new @ states.mT)
+        of_keys = missing @ of_end.mT
+        return of_out @ states.mT, of_out @ missing.mT, of_keys, of_kept, of_new, of_seen, of_state
+
+
+class _ScalarPairs(torch.autograd.Function):
+    """What the keys that look back find of each token's key, decayed: ``left`` (.., R * C, K) are R kinds of them, k
+    (.., C, K), g (.., C, 1), and the result (.., R * C, C), zero for what is still to come."""
+
+    @staticmethod
+    def forward(ctx, left, k, g):  # type: ignore[no-untyped-def]
+        decay = segments(g).exp().squeeze(-1)
+        found = left @ k.mT
+        pairs = found.unflatten(-2, (-1, len(decay[0, 0]))).mul_(decay[..., None, :, :]).flatten(-3, -2)
+        ctx.save_for_backward(left, k, decay, pairs)
+        return pairs
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_pairs):  # type: ignore[no-untyped-def]
+        left, k, decay, pairs = ctx.saved_tensors
+        kinds = (-1, decay.shape[-1])
+        undecayed = (of_pairs.unflatten(-2, kinds) * decay[..., None, :, :]).flatten(-3, -2)
+        grown = (of_pairs * pairs).unflatten(-2, kinds).sum(-3)
+        # the decay between j and i is exp(G_i - G_j) with G the sum of g so far
+        of_sum = grown.sum(-1) - grown.sum(-2)
+        return undecayed @ k, undecayed.mT @ left, _from(of_sum[..., None])
+
+
+class _ChannelPairs(torch.autograd.Function):
+    """The same where every channel decays for itself, g (.., C, K).
 
     Between two blocks the decay is split at the end of the earlier and the start of the later one, so that every part
     is a sum of log decays (secondary chunking, Yang et al. 2023, arXiv 2312.06635, section 4). Within a block it is
     taken pair by pair.
     """
-    length = BLOCK if k.shape[-2] % BLOCK == 0 else k.shape[-2]
-    left, k, g = (t.unflatten(-2, (-1, length)) for t in (left, k, g))  # (.., M, L, K)
-    blocks = k.shape[-3]
-    near = k[..., None, :, :] * segments(g.mT).exp().movedim(-3, -1)  # (.., M, L, L, K): as each token sees the block
-    own = (near @ left.movedim(0, -1)).movedim(-1, 0)  # (R, .., M, L, L)
-    before = torch.nn.functional.pad(g.sum(-2)[..., :-1, :], (0, 0, 1, 0))  # the total of the block before: (.., M, K)
-    gap = torch.nn.functional.pad(segments(before.mT)[..., 1:], (0, 1), value=-torch.inf).movedim(-3, -1)
-    far = k[..., None, :, :, :] * (gap[..., None, :] + _after(g)[..., None, :, :, :]).exp()  # (.., M, M, L, K)
-    cross = (left * g.cumsum(-2).exp()) @ far.flatten(-3, -2).mT  # (R, .., M, L, C)
-    diagonal = torch.eye(blocks, dtype=k.dtype, device=k.device)[:, None, :, None]
-    pairs = cross.unflatten(-1, (blocks, length)) + own[..., None, :] * diagonal
-    return pairs.flatten(-2).flatten(-3, -2)
+
+    @staticmethod
+    def forward(ctx, left, k, g):  # type: ignore[no-untyped-def]
+        size = k.shape[-2]
+        length = BLOCK if size % BLOCK == 0 else size
+        lefts = left.unflatten(-2, (-1, size // length, length)).movedim(-4, -2)  # (.., M, L, R, K)
+        k, g = (t.unflatten(-2, (-1, length)) for t in (k, g))  # (.., M, L, K)
+        inside = segments(g).exp()  # (.., M, L, L, K): as each token sees the block
+        own = lefts @ (inside * k[..., None, :, :]).mT  # (.., M, L, R, L)
+        into = g.cumsum(-2).exp()
+        before = torch.nn.functional.pad(g.sum(-2)[..., :-1, :], (0, 0, 1, 0))  # the total of the block before
+        gap = torch.nn.functional.pad(segments(before)[..., 1:, :], (0, 0, 0, 1), value=-torch.inf)  # (.., M, M, K)
+        outside = (gap[..., None, :] + _after(g)[..., None, :, :, :]).exp()  # (.., M, M, L, K)
+        far = (outside * k[..., None, :, :, :]).flatten(-3, -2)  # (.., M, C, K)
+        cross = (lefts * into[..., None, :]).flatten(-3, -2) @ far.mT  # (.., M, L * R, C)
+        pairs = cross.unflatten(-2, (length, -1)).unflatten(-1, (-1, length))  # (.., M, L, R, M, L)
+        for m in range(size // length):
+            pairs[..., m, :, :, m, :] = own[..., m, :, :, :]
+        ctx.save_for_backward(lefts, k, inside, into, outside, far)
+        return pairs.flatten(-2).movedim(-2, -4).flatten(-4, -2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_pairs):  # type: ignore[no-untyped-def]
+        lefts, k, inside, into, outside, far = ctx.saved_tensors
+        blocks, length = k.shape[-3:-1]
+        of_pairs = of_pairs.unflatten(-2, (-1, blocks, length)).movedim(-4, -2)  # (.., M, L, R, C)
+        of_own = of_pairs.unflatten(-1, (blocks, length)).diagonal(dim1=-5, dim2=-2).movedim(-1, -4)  # (.., M, L, R, L)
+        of_left = of_own @ (inside * k[..., None, :, :])
+        of_k = ((of_own.mT @ lefts) * inside).sum(-3)
+        of_cross = of_pairs.flatten(-3, -2)  # the decay between a block and itself or a later one is 0 in what follows
+        of_left = of_left + (of_cross @ far).unflatten(-2, (length, -1)) * into[..., None, :]
+        of_far = of_cross.mT @ (lefts * into[..., None, :]).flatten(-3, -2)
+        of_k = of_k + (of_far.unflatten(-2, (blocks, length)) * outside).sum(-4)
+        of_sum = (of_left * lefts).sum(-2) - of_k * k
+        return of_left.movedim(-2, -4).flatten(-4, -2), of_k.flatten(-3, -2), _from(of_sum.flatten(-3, -2))

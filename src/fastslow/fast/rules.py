@@ -155,7 +155,7 @@ def mesa(
     for start in range(0, k.shape[2], size):
         now = slice(start, start + size)
         pairs = (beta[:, :, now] * k[:, :, now]).unsqueeze(-1) * k[:, :, now].unsqueeze(-2)  # (B, H, C, K, K)
-        between = segments(g[:, :, now, 0]).exp()
+        between = segments(g[:, :, now]).exp().squeeze(-1)
         into = g[:, :, now].cumsum(2).exp()[..., None]
         grams = into * gram[:, :, None] + torch.einsum("bhij,bhjkl->bhikl", between, pairs)
         regular = grams + torch.diag_embed(ridge)[:, None]

@@ -194,12 +194,12 @@ def _after(h: Tensor, d: Tensor, now: Tensor, momentum: Tensor, scan: Scan) -> t
 def decayed(rate: Tensor, keep: Tensor, kept: Tensor | None = None) -> Scan:
     """A_t = exp(keep) A_{t-1} + S_t with S_t = exp(kept) S_{t-1} - rate G_t, or without momentum where ``kept`` is
     None: all (B, H, C, 1), the decays as logs."""
-    into, weigh = keep.cumsum(2).exp(), segments(keep.squeeze(-1)).exp()
+    into, weigh = keep.cumsum(2).exp(), segments(keep).exp().squeeze(-1)
     step = -rate.mT  # by the token whose gradient it is
     if kept is None:
         nothing = torch.zeros_like(into)
         return Scan(into, nothing, weigh * step, nothing, torch.zeros_like(weigh))
-    fade, gather = kept.cumsum(2).exp(), segments(kept.squeeze(-1)).exp()
+    fade, gather = kept.cumsum(2).exp(), segments(kept).exp().squeeze(-1)
     return Scan(into, weigh @ fade, (weigh @ gather) * step, fade, gather * step)
 
 
