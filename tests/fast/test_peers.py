@@ -21,8 +21,11 @@ from transformers.models.mamba2 import modeling_mamba2
 from transformers.models.qwen3_next import modeling_qwen3_next
 from transformers.models.xlstm import modeling_xlstm
 
-from fastslow.fast import rules
+from fastslow.errors import InputError
+from fastslow.fast import fla, rules
+from fastslow.fast.frame import LayerConfig
 from fastslow.fast.kernel import Inputs, chunk, reference
+from fastslow.fast.layers import LAYERS
 
 B, H, T, K, V = 2, 3, 64, 16, 8
 Run = Callable[[], tuple[Tensor, Tensor]]
@@ -231,6 +234,44 @@ def test_mesa_net_of_fla() -> None:
         return chunk(inputs, torch.zeros(B, H, K, K))[0], gram
 
     agree([made], wanted, d.leaves, bound=1e-4)  # both solve systems, which loses a digit
+
+
+@pytest.mark.parametrize("kind", ["adds", "erases", "decays", "all"])
+def test_the_route_through_fla_states_the_same_rule(kind: str) -> None:
+    d = Data()
+    recurrence = peer("generalized_delta_rule.dplr.naive", "dplr_recurrence")
+    erase = d.beta * d.k if kind in ("erases", "all") else None
+    decay = {"decays": d.g, "all": d.gk}.get(kind)
+    inputs = Inputs(d.q, d.k, d.beta * d.v, erase, decay)
+    there = fla.arguments(inputs)
+    named = {
+        "q": there["q"] * K**0.5,
+        "alpha": there["a"],
+        "beta": there["b"],
+        **{n: there[n] for n in ("k", "v", "gk")},
+    }
+    agree(ours(inputs, d.state), lambda: recurrence(**named, initial_state=d.state), d.leaves)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("rule", ["gla", "delta_net", "gated_delta_net", "kda"])
+def test_a_layer_through_fla_on_a_gpu_gives_the_same(rule: str) -> None:
+    peer("generalized_delta_rule", "chunk_dplr_delta_rule")
+    found = []
+    for form in ("chunk", "fla"):
+        torch.manual_seed(0)
+        layer = LAYERS[rule](LayerConfig(width=64, heads=2, kernel=form)).cuda()  # type: ignore[call-arg, arg-type]
+        x = torch.randn(2, 96, 64, generator=torch.Generator().manual_seed(1)).cuda().requires_grad_()
+        out, state = layer(x, layer.init_state(2))
+        found.append([out, state.tensors["memory"], *torch.autograd.grad(out.square().sum(), [x])])
+    for a, b in zip(*found, strict=True):
+        assert float((a - b).detach().norm() / b.detach().norm()) < 5e-3  # it multiplies in TF32
+
+
+def test_the_route_through_fla_says_what_it_needs() -> None:
+    layer = LAYERS["gated_delta_net"](LayerConfig(width=16, kernel="fla"))  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="needs a CUDA device"):
+        layer(torch.randn(1, 8, 16), layer.init_state(1))
 
 
 def _last(made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

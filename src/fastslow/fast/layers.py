@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError
-from fastslow.fast import kernel, rules
+from fastslow.fast import rules
 from fastslow.fast.frame import Held, Layer, LayerConfig, unit
 from fastslow.fast.kernel import Inputs
 
@@ -83,12 +83,7 @@ class FastWeightLayer(Layer):
     ) -> tuple[Tensor, Held]:
         inputs, carried = self.inputs(x, q, k, v, held)
         inputs = inputs.map(lambda t: t.to(held["memory"].dtype))
-        if inputs.length == 1 and self.config.kernel == "chunk":  # which would be padded to a whole one
-            found, memory = kernel.step(inputs, held["memory"])
-        elif single or self.config.kernel == "reference":
-            found, memory = kernel.reference(inputs, held["memory"])
-        else:
-            found, memory = kernel.chunk(inputs, held["memory"], self.config.chunk)
+        found, memory = self.config.through(inputs, held["memory"], single=single, size=self.config.chunk)
         kept = {name: tensor for name, tensor in carried.items() if name in held}
         return self.read(found, carried), {**kept, "memory": memory}
 

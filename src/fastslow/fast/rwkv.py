@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError
-from fastslow.fast import kernel, rules
+from fastslow.fast import rules
 from fastslow.fast.frame import Held, LayerConfig, Memory, per_head
 
 _MIXED = ("r", "w", "k", "v", "a", "g")
@@ -64,10 +64,8 @@ class RWKV7(Memory):
         r, k, v = (self._heads(t) for t in (self.to_r(mixed["r"]), key, self.to_v(mixed["v"])))
         decay = -STRONGEST * self._heads(self.to_decay(mixed["w"])).sigmoid()
         inputs = rules.rwkv7(r, k, v, decay, removal, self._heads(rate)).map(lambda t: t.to(held["memory"].dtype))
-        if single or self.config.kernel == "reference":
-            read, memory = kernel.reference(inputs, held["memory"])
-        else:
-            read, memory = kernel.chunk(inputs, held["memory"], 2 * self.config.chunk)  # two steps a token
+        size = 2 * self.config.chunk  # two steps a token
+        read, memory = self.config.through(inputs, held["memory"], single=single, size=size)
         said = rules.last(read, 2).to(x.dtype).transpose(1, 2).flatten(2)  # (B, T, H * K)
         said = self.norm(said.flatten(0, 1)).unflatten(0, said.shape[:2])
         bonus = (r * k * self.bonus[:, None]).sum(-1, keepdim=True) * v
