@@ -7,6 +7,7 @@ FILE.json with FILE.md and FILE.png beside it.
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
@@ -37,13 +38,17 @@ def fit(
     steps: int,
     rate: float,
     clip: float = 1.0,
+    lowered: bool = False,
     done: Callable[[int, float], bool] = lambda step, loss: False,
 ) -> list[float]:
-    """Adam on ``loss(step)`` for at most ``steps`` steps, until ``done(step, loss)``; the loss of every step."""
+    """Adam on ``loss(step)`` for at most ``steps`` steps, until ``done(step, loss)``; the loss of every step. The rate
+    stays, or is ``lowered`` to nothing by a cosine."""
     mine = list(parameters)
     optimizer = torch.optim.Adam(mine, lr=rate)
     losses = []
     for step in range(steps):
+        if lowered:
+            optimizer.param_groups[0]["lr"] = 0.5 * rate * (1 + math.cos(math.pi * step / steps))
         optimizer.zero_grad()
         now = loss(step)
         now.backward()
