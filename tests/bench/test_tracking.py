@@ -13,7 +13,7 @@ from torch import Tensor
 from fastslow.bench import tracking
 from fastslow.fast import kernel, rules
 
-TINY = tracking.Plan(length=8, batch=32, steps=20, width=16, heads=2, channels=8, rate=3e-3)
+TINY = tracking.Plan(length=8, batch=32, steps=20, width=16, heads=2, channels=8, rate=3e-3, seeds=2)
 
 
 def test_every_label_is_the_product_of_the_permutations_so_far() -> None:
@@ -53,6 +53,6 @@ def test_a_word_is_measured_and_shown(tmp_path: Path) -> None:
     file = tmp_path / "tracking.json"
     result = tracking.measure(file, TINY, tracking.MODELS[:3], seed=0)
     assert json.loads(file.read_text()) == result
-    assert [len(model["right"]) for model in result["models"]] == [32] * 3
+    assert [[len(run["right"]) for run in model["runs"]] for model in result["models"]] == [[32, 32]] * 3
     assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert "![tracking](tracking.png)" in file.with_suffix(".md").read_text()

@@ -63,8 +63,8 @@ MODELS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """``length`` of the words that are trained, ``batch`` words a step and at most ``steps`` of them, ``width`` of the
-    stream, ``heads`` with ``channels`` each."""
+    """``length`` of the words that are trained, ``batch`` words a step, how many ``steps``, ``width`` of the stream,
+    ``heads`` with ``channels`` each, how many ``seeds``: whether training finds a solution is luck too."""
 
     length: int
     batch: int
@@ -73,10 +73,11 @@ class Plan:
     heads: int
     channels: int
     rate: float
+    seeds: int
 
 
-SHORT = Plan(length=16, batch=64, steps=1500, width=64, heads=8, channels=8, rate=5e-3)
-LONG = Plan(length=128, batch=256, steps=20_000, width=128, heads=8, channels=32, rate=1e-3)
+SHORT = Plan(length=16, batch=64, steps=1000, width=64, heads=8, channels=8, rate=5e-3, seeds=2)
+LONG = Plan(length=128, batch=256, steps=20_000, width=128, heads=8, channels=32, rate=1e-3, seeds=3)
 
 
 def run(file: Path | None = None, *, seed: int = 0, long: bool = False) -> dict[str, Any]:
@@ -85,9 +86,17 @@ def run(file: Path | None = None, *, seed: int = 0, long: bool = False) -> dict[
 
 
 def measure(file: Path | None, plan: Plan, models: tuple[Model, ...], *, seed: int) -> dict[str, Any]:
-    found = [tracked(model, plan, seed) for model in experiment.progress(models, "memories")]
+    """Every model trained with every seed, the best seed first."""
+    runs = [(model, seed + n) for model in models for n in range(plan.seeds)]
+    done = [(model, tracked(model, plan, number)) for model, number in experiment.progress(runs, "memories")]
+    found = [_about(model, [run for other, run in done if other == model]) for model in models]
     result = {"bench": "tracking", "settings": {"seed": seed, **vars(plan)}, "models": found}
     return experiment.publish(file, result, _text(plan, found), lambda figure: _draw(figure, plan, found))
+
+
+def _about(model: Model, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    best_first = sorted(runs, key=lambda run: -sum(run["right"]))
+    return {"name": model.name, "memory": model.memory, "expected": model.expected, "runs": best_first}
 
 
 def words(count: int, length: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -127,20 +136,12 @@ def tracked(model: Model, plan: Plan, seed: int) -> dict[str, Any]:
         tokens, products = words(plan.batch, plan.length, random)
         return nn.functional.cross_entropy(said(decoder, tokens).flatten(0, 1), products.flatten())
 
-    losses = experiment.fit(
-        (p for p in decoder.parameters() if p.requires_grad),
-        loss,
-        steps=plan.steps,
-        rate=plan.rate,
-        done=lambda _, now: now < 1e-3,
-    )
+    mine = (p for p in decoder.parameters() if p.requires_grad)
+    losses = experiment.fit(mine, loss, steps=plan.steps, rate=plan.rate, lowered=True)
     right = tested(decoder, LONGER * plan.length, random)
     return {
-        "name": model.name,
-        "memory": model.memory,
-        "expected": model.expected,
+        "seed": seed,
         "parameters": sum(p.numel() for p in decoder.parameters()),
-        "steps": len(losses),
         "loss": losses[-1],
         "right": right.float().mean(0).tolist(),
         "words right": [float(right[:, :length].all(1).float().mean()) for length in (plan.length, right.shape[1])],
@@ -156,52 +157,66 @@ def tested(decoder: Decoder, length: int, random: torch.Generator, count: int = 
 
 def _text(plan: Plan, found: list[dict[str, Any]]) -> str:
     far = LONGER * plan.length
-    rows = [
-        [
-            model["name"],
-            model["expected"],
-            *(f"{share:.3f}" for share in (*_means(model["right"], plan.length), *model["words right"])),
-            f"{model['steps']:,}",
-            f"{model['parameters']:,}",
-        ]
-        for model in found
-    ]
     near_columns = (f"right to {plan.length}", f"right {far - plan.length} to {far}")
-    header = ["", "expected", *near_columns, f"words of {plan.length}", f"words of {far}", "steps", "parameters"]
-    others = [model["name"] for model in found if _solved(model) != model["expected"].startswith("solves")]
+    word_columns = (f"words of {far}", f"words of {plan.length}, by seed")
+    header = ["", "expected", "solved", *near_columns, *word_columns, "parameters"]
+    others = [model["name"] for model in found if bool(_solved(model)) != model["expected"].startswith("solves")]
     return f"""# Tracking the permutations of three things
 
 `fastslow bench tracking --json docs/results/tracking.json`: the product of random permutations of S3, one layer of
 width {plan.width} without a convolution, {plan.heads} heads of {plan.channels} channels, trained on words of
-{plan.length} tokens for at most {plan.steps:,} steps of {plan.batch} words (less where the loss fell below .001), one
-seed. Strengths go up to 2 in DeltaProduct, which has no decay here, as published, and up to 1 elsewhere. Share of right
-products at the tokens named, and of words of that length without an error; chance is {1 / len(GROUP):.3f}.
+{plan.length} tokens for {plan.steps:,} steps of {plan.batch} words (Adam, {plan.rate}, lowered by a cosine). Strengths
+go up to 2 in DeltaProduct, which has no decay here, as published, and up to 1 elsewhere. Share of right products at the
+tokens named, and of words of that length without an error; chance is {1 / len(GROUP):.3f}. Of {plan.seeds} seeds the
+one with the most right products is shown; a seed solves it that has 99 of 100 words of the trained length without an
+error.
 
-{experiment.table(header, rows)}
+{experiment.table(header, [_row(plan, model) for model in found])}
 
 Expected is what the README of the paper's code says of its own setting (read: 8 heads, words of 128 tokens, tested on
-512, batches of 2,048), and for the unverified what theory says; no number is published there.
-To solve it is to have 99 of 100 words of the trained length without an error. By that
-{"all is as expected" if not others else "not as expected: " + ", ".join(others)}.
+512, batches of 2,048), and for the unverified what theory says; no number is published there. By whether any seed
+solves it, {"all is as expected" if not others else "not as expected: " + ", ".join(others)}.
+
+Luck and the number of steps matter. A first run of the default had seed 0 alone, 1,500 steps and a rate that stayed at
+0.005: there no memory had 99 of 100 words of 16 without an error, the LSTM came near (0.973, and 0.969 of the words of
+64), DeltaProduct with 2 steps had 0.641 (and none of 64). The second seed and the cosine, which the paper's code has
+too, came after that. Length, heads and rate were chosen by short runs of DeltaProduct with 2 steps, which favours it:
+with 2 or 4 heads it did not solve words of 12 to 32 tokens in 300 to 1,000 steps; no rate was sought for the others.
 """
 
 
-def _means(right: list[float], length: int) -> tuple[float, float]:
-    """The share of right products at the tokens of training, and at as many at the end of the long words."""
-    return sum(right[:length]) / length, sum(right[-length:]) / length
+def _row(plan: Plan, model: dict[str, Any]) -> list[str]:
+    best, length = model["runs"][0], plan.length
+    ends = (sum(best["right"][:length]) / length, sum(best["right"][-length:]) / length)
+    return [
+        model["name"],
+        model["expected"],
+        f"{_solved(model)} of {len(model['runs'])}",
+        *(f"{share:.3f}" for share in (*ends, best["words right"][1])),
+        ", ".join(f"{run['words right'][0]:.3f}" for run in sorted(model["runs"], key=lambda run: int(run["seed"]))),
+        f"{best['parameters']:,}",
+    ]
 
 
-def _solved(model: dict[str, Any]) -> bool:
-    return bool(model["words right"][0] >= 0.99)
+def _solved(model: dict[str, Any]) -> int:
+    """How many seeds solve it."""
+    return sum(run["words right"][0] >= 0.99 for run in model["runs"])
 
 
 def _draw(figure: Figure, plan: Plan, found: list[dict[str, Any]]) -> None:
     axes = figure.subplots()
-    for model in found:
-        axes.plot(range(1, len(model["right"]) + 1), model["right"], label=model["name"], linewidth=1.5)
+    for n, model in enumerate(found):
+        for place, run in enumerate(model["runs"]):
+            style: dict[str, Any] = {"label": model["name"]} if place == 0 else {"alpha": 0.35, "linewidth": 1}
+            axes.plot(range(1, len(run["right"]) + 1), run["right"], color=f"C{n}", **style)
     axes.axvline(plan.length, color="black", linestyle=":", linewidth=1)
     axes.axhline(1 / len(GROUP), color="gray", linestyle="--", linewidth=1)
     axes.set(
-        ylim=(0, 1.03), xscale="log", xlabel="token", ylabel="share of right products", title="Tracking permutations"
+        ylim=(0, 1.03),
+        xlabel="token",
+        ylabel="share of right products",
+        title="Tracking permutations: the best seed, and the others pale",
     )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
