@@ -163,7 +163,8 @@ paper is above .46): {", ".join(stuck) or "none"}.
 The published numbers (unverified) are on 320 samples of speech with about 1,000 weights. Two others, as mean squared
 errors on scales of their own (read): a Clockwork RNN and an RNN of this size on sines of these periods reach .1125 ±
 .0153 and .2454 ± .0036 after 1,500 epochs of plain gradient descent, where the RNN too stays at the variance of its
-wave (cybertronai/schmidhuber-problems); a Clockwork RNN and an LSTM of about 800 weights .0017 and .088 on a sound, one run (buffer51/Clockwork-RNN).
+wave (cybertronai/schmidhuber-problems); a Clockwork RNN and an LSTM of about 800 weights .0017 and .088 on a sound, one
+run (buffer51/Clockwork-RNN).
 """
 
 
