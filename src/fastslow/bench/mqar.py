@@ -112,8 +112,9 @@ def _text(result: dict[str, Any]) -> str:
     return f"""# Multi-query associative recall
 
 `fastslow bench mqar --json docs/results/mqar.json`: two blocks, {KEYS} keys and {VALUES} values,
-{settings["steps"]} steps of 32 sequences at one rate (Adam, 3e-3, lowered by a cosine), seed {settings["seed"]}. The share of
-unseen questions answered right, and the numbers that a block's state holds (those of the convolution not counted; test-time learners
+{settings["steps"]} steps of 32 sequences at one rate (Adam, 3e-3, lowered by a cosine), seed
+{settings["seed"]}. The share of unseen questions answered right, and the numbers that a block's state
+holds (those of the convolution not counted; test-time learners
 hold the weights of before the chunk and a momentum too).
 
 {experiment.table(["memory", *(f"{p} pairs" for p in PAIRS), "state"], rows)}
