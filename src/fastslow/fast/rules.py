@@ -49,8 +49,8 @@ def gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Inputs:
 
 
 def delta_net(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Inputs:
-    """S_t = S_{t-1} + beta k (v - S_{t-1}^T k)^T. Schlag et al. 2021 (arXiv 2102.11174), eq. 23-25; in parallel, Yang
-    et al. 2024 (arXiv 2406.06484)."""
+    """S_t = S_{t-1} + beta k (v - S_{t-1}^T k)^T. Schlag et al. 2021 (arXiv 2102.11174), eq. 23-25; in parallel, and
+    with the scaled query, Yang et al. 2024 (arXiv 2406.06484)."""
     return Inputs(scaled(q), k, beta * v, beta * k)
 
 
