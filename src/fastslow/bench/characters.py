@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fastslow.bench import experiment
 from fastslow.bench.fast import reference
+from fastslow.errors import InputError
 from fastslow.fast.frame import LayerConfig
 from fastslow.models.decoder import Decoder, DecoderConfig
 from fastslow.models.training import BYTES, as_tokens, bits_per_byte
@@ -33,6 +34,7 @@ RULES = ("linear_attention", "mamba2", "gated_delta_net", "kda", "mlstm", "rwkv7
          "hebbian_rnn", "lstm", "clockwork_rnn", "attention")  # fmt: skip
 WIDTH, PARAMETERS = 64, 150_000
 BATCH, WINDOW, UNSEEN = 8, 128, 8192  # sequences and bytes of a step; bytes that are judged on
+RATE = 2e-3
 PARTS = (("A", 4), ("B", 2), ("A", 2))  # what is read, and for how many turns; after each turn it is judged
 
 
@@ -48,11 +50,14 @@ def run(
     """``seconds`` of CPU a turn; ``long`` takes ten times as many."""
     turn = seconds or (50.0 if long else 5.0)
     texts = {"A": as_tokens(reference("tune")), "B": as_tokens(inspect.getsource(argparse))}
-    found = {}
+    found, diverged = {}, []
     for rule in experiment.progress(rules, "memories"):
-        found[rule] = life(rule, seed, turn, texts, unseen)
+        try:
+            found[rule] = life(rule, seed, turn, texts, unseen)
+        except InputError:  # a memory refuses what is not finite, which is what a training that diverged gives it
+            diverged.append(rule)
     settings = {"seed": seed, "seconds": turn, "bytes": {n: len(t) for n, t in texts.items()}, "unseen": unseen}
-    result = {"bench": "characters", "settings": settings, "memories": found}
+    result = {"bench": "characters", "settings": settings, "memories": found, "diverged": diverged}
     return experiment.publish(file, result, _text(result), partial(_draw, result=result))
 
 
@@ -96,7 +101,7 @@ def _read(decoder: Decoder, text: Tensor, random: Random, seconds: float) -> int
 
     end = time.process_time() + seconds
     done = experiment.fit(
-        decoder.parameters(), loss, steps=1_000_000, rate=3e-3, done=lambda step, now: time.process_time() > end
+        decoder.parameters(), loss, steps=1_000_000, rate=RATE, done=lambda step, now: time.process_time() > end
     )
     return len(done)
 
@@ -118,6 +123,8 @@ seconds on A (Python's language reference, {settings["bytes"]["A"]:,} bytes), {P
 {settings["bytes"]["B"]:,} bytes), {PARTS[2][1]} on A again. Seed {settings["seed"]}.
 
 {experiment.table(header, rows)}
+
+At this rate ({RATE:g}, never lowered) diverged: {", ".join(result["diverged"]) or "none"}.
 
 Time and not steps is what is equal here: what is slow on this machine has had fewer steps.
 """
