@@ -19,13 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastslow.errors import InputError
 
-CHUNK, BLOCK = 32, 8  # tokens of a chunk, and of a block within it where every channel decays for itself
+CHUNK, BLOCK = 32, 4  # tokens of a chunk, and of a block within it where every channel decays for itself
+SEGMENT = 16  # chunks that are prepared at once
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Inputs:
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same with every tensor changed."""
         return Inputs(**{name: change(tensor) for name, tensor in self._tensors()})
+
+    def split(self, length: int) -> list[Inputs]:
+        """The inputs of ``length`` tokens after those of the ``length`` before, the last may be fewer."""
+        names, parts = zip(*((name, tensor.split(length, 2)) for name, tensor in self._tensors()), strict=True)
+        return [Inputs(**dict(zip(names, part, strict=True))) for part in zip(*parts, strict=True)]
 
     def at(self, t: int) -> Inputs:
         """The inputs of one token."""
@@ -125,28 +132,20 @@ def chunk(inputs: Inputs, state: Tensor, size: int = CHUNK) -> tuple[Tensor, Ten
     batch, heads, length, _ = inputs.k.shape
     if not length:
         return inputs.u, state
-    x = inputs.map(lambda t: _chunks(t, size))
-    g = x.k.new_zeros(*x.k.shape[:-1], 1) if x.g is None else x.g
-    total = g.cumsum(-2)  # its last row is the sum, in an order that no layout changes
-    into, tail, kept = total.exp(), _after(g).exp(), total[..., -1:, :].exp().mT
-    left = x.q if x.e is None else torch.cat([x.q, x.e], -2)
-    pairs = _ScalarPairs.apply(left, x.k, g) if g.shape[-1] == 1 else _ChannelPairs.apply(left, x.k, g)
-    new, seen = x.u, None
-    if x.e is not None:
-        unit = torch.eye(size, dtype=g.dtype, device=g.device)
-        lower = pairs[..., size:, :].tril(-1) + unit
-        # the inverse of so small a triangle, and one product, is faster than solving for all columns
-        inverse = torch.linalg.solve_triangular(lower, unit.expand_as(lower), upper=False, unitriangular=True)
-        new, seen = inverse @ x.u, inverse @ (x.e * into)
-    begin = state.flatten(0, 1)
-    out, end = _Scan.apply(x.q * into, pairs[..., :size, :], x.k * tail, kept, new, seen, begin)
-    return out.movedim(0, 1).flatten(1, 2)[:, :length].unflatten(0, (batch, heads)), end.view_as(state)
+    out, end = [], state.flatten(0, 1)
+    for part in inputs.split(SEGMENT * size):  # more at once would no longer fit the cache
+        x = part.map(lambda t: _chunks(t, size))
+        g = x.k.new_zeros(*x.k.shape[:-1], 1) if x.g is None else x.g
+        read, end = _Chunks.apply(x.q, x.k, x.u, x.e, g, end)
+        out.append(read.flatten(1, 2))
+    return torch.cat(out, 1)[:, :length].unflatten(0, (batch, heads)), end.view_as(state)
 
 
 def _chunks(x: Tensor, size: int) -> Tensor:
-    """(B, H, T, *) as (N, B * H, C, *), zeros behind the end: what is done chunk by chunk lies side by side."""
-    padded = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % size)).flatten(0, 1)
-    return padded.unflatten(1, (-1, size)).transpose(0, 1).contiguous()
+    """(B, H, T, *) as (B * H, N, C, *), zeros behind the end."""
+    missing = -x.shape[2] % size
+    padded = torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
+    return padded.flatten(0, 1).unflatten(1, (-1, size)).contiguous()
 
 
 def _after(g: Tensor) -> Tensor:
@@ -165,112 +164,152 @@ def segments(g: Tensor) -> Tensor:
     size = g.shape[-2]
     square = torch.ones(size, size, dtype=torch.bool, device=g.device)
     spread = g[..., :, None, :].masked_fill(~square.tril(-1)[..., None], 0.0)
-    return spread.cumsum(-3).masked_fill(~square.tril()[..., None], -torch.inf)
+    return spread.cumsum(-3).masked_fill_(~square.tril()[..., None], -torch.inf)
 
 
-class _Scan(torch.autograd.Function):
-    """From chunk to chunk: missing = new - seen S, S <- kept S + keys^T missing; read out = queries S + inner missing.
+class _Chunks(torch.autograd.Function):
+    """The rule on whole chunks. q, k, e: (BH, N, C, K), u: (BH, N, C, V), g: (BH, N, C, 1 or K), e may be None; the
+    state (BH, K, V); the result as u, and the last state.
 
-    queries, keys, seen: (N, BH, C, K), inner (N, BH, C, C), kept (N, BH, 1 or K, 1), new (N, BH, C, V), the state (BH,
-    K, V). Only what must wait for the chunk before, or in the backward pass behind, is done one by one.
+    In a chunk that begins with the state S, with G the sum of its log decays so far and P(l) what the keys ``l`` find
+    of the keys written, decayed:
+
+        (1 + P(e) before the diagonal) missing = u - (e exp G) S
+        out = (q exp G) S + P(q) missing,    S <- exp(G_C) S + (k exp(G_C - G))^T missing.
+
+    Only what must wait for the chunk before, or in the backward pass behind, is done one by one.
     """
 
     @staticmethod
-    def forward(ctx, queries, inner, keys, kept, new, seen, state):  # type: ignore[no-untyped-def]
-        before, missing, turned = [], [], keys.mT
-        for n in range(len(new)):
+    def forward(ctx, q, k, u, e, g, state):  # type: ignore[no-untyped-def]
+        into, tail, kept = _decays(g)
+        pairs, decays = _pairs(g)[0]([q] if e is None else [q, e], k, g)
+        inner, inverse = pairs[0], None
+        erasing: Any = None
+        if e is not None:
+            unit = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device).expand_as(inner)
+            # The inverse of so small a triangle, and one product, is faster than solving for all columns. Nothing but
+            # what is before the diagonal is looked at.
+            inverse, erasing = torch.linalg.solve_triangular(pairs[1], unit, upper=False, unitriangular=True), e * into
+        reading, keys = q * into, (k * tail).mT
+        before, missing = [], []
+        for n in range(k.shape[1]):
             before.append(state)
-            missing.append(new[n] if seen is None else torch.baddbmm(new[n], seen[n], state, alpha=-1))
-            state = torch.baddbmm(state * kept[n], turned[n], missing[n])
-        states, absent = torch.stack(before), torch.stack(missing)
-        ctx.save_for_backward(queries, inner, keys, kept, seen, states, absent)
-        return queries @ states + inner @ absent, state
+            missing.append(u[:, n])
+            if e is not None:
+                missing[n] = inverse[:, n] @ torch.baddbmm(u[:, n], erasing[:, n], state, alpha=-1)
+            state = torch.baddbmm(state * kept[:, n], keys[:, n], missing[n])
+        states, absent = torch.stack(before, 1), torch.stack(missing, 1)
+        ctx.save_for_backward(q, k, e, g, inner, inverse, states, absent, state, *decays)
+        return reading @ states + inner @ absent, state
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, of_out, of_state):  # type: ignore[no-untyped-def]
-        queries, inner, keys, kept, seen, states, missing = ctx.saved_tensors
+        q, k, e, g, inner, inverse, states, missing, after, *decays = ctx.saved_tensors
+        into, tail, kept = _decays(g)
         of_out = of_out.contiguous()  # a gradient may come as one number seen from everywhere, which is slow
-        of_missing, through = inner.mT @ of_out, queries.mT @ of_out
-        of_each, of_ends = [], []
-        for n in reversed(range(len(states))):
+        of_missing, through, keys = inner.mT @ of_out, (q * into).mT @ of_out, k * tail
+        erasing: Any = None if e is None else (e * into).mT
+        of_u, of_ends, of_totals = [], [], []
+        for n in reversed(range(k.shape[1])):
             of_ends.append(of_state)
-            of_each.append(torch.baddbmm(of_missing[n], keys[n], of_state))
-            of_state = torch.addcmul(through[n], kept[n], of_state)
-            if seen is not None:
-                of_state = torch.baddbmm(of_state, seen[n].mT, of_each[-1], alpha=-1)
-        of_new, of_end = torch.stack(of_each[::-1]), torch.stack(of_ends[::-1])
-        of_kept = (of_end * states).sum(-1, keepdim=True)
-        of_kept = of_kept.sum(-2, keepdim=True) if kept.shape[-2] == 1 else of_kept
-        of_seen = None if seen is None else -(of_new @ states.mT)
-        of_keys = missing @ of_end.mT
-        return of_out @ states.mT, of_out @ missing.mT, of_keys, of_kept, of_new, of_seen, of_state
+            of_totals.append((of_state * after).sum(-1))
+            of_u.append(torch.baddbmm(of_missing[:, n], keys[:, n], of_state))
+            of_state, after = torch.addcmul(through[:, n], kept[:, n], of_state), states[:, n]
+            if e is not None:
+                of_u[-1] = inverse[:, n].mT @ of_u[-1]
+                of_state = torch.baddbmm(of_state, erasing[:, n], of_u[-1], alpha=-1)
+        given, of_end, of_total = (torch.stack(each[::-1], 1) for each in (of_u, of_ends, of_totals))
+        lefts, of_pairs, of_seen = [q], [of_out @ missing.mT], [of_out @ states.mT]
+        if e is not None:
+            lefts.append(e)
+            of_pairs.append((given @ missing.mT).neg_().tril_(-1))
+            of_seen.append((given @ states.mT).neg_())
+        of_lefts, of_k = _pairs(g)[1](of_pairs, lefts, k, g, *decays)
+        of_k.addcmul_(missing @ of_end.mT, tail)
+        for of, seen in zip(of_lefts, of_seen, strict=True):
+            of.addcmul_(seen, into)
+        # Keys that look meet exp G, keys that were written exp -G, and all that is left at the end exp G_C, so that the
+        # gradient of G is seen from theirs.
+        of_sum = torch.addcmul(q * of_lefts[0], k, of_k, value=-1)
+        of_sum = of_sum if e is None else of_sum.addcmul_(e, of_lefts[1])
+        of_sum[..., -1, :] += of_total
+        of_sum = of_sum.sum(-1, keepdim=True) if g.shape[-1] == 1 else of_sum
+        return of_lefts[0], of_k, given, of_lefts[1] if e is not None else None, _from(of_sum), of_state
 
 
-class _ScalarPairs(torch.autograd.Function):
-    """What the keys that look back find of each token's key, decayed: ``left`` (.., R * C, K) are R kinds of them, k
-    (.., C, K), g (.., C, 1), and the result (.., R * C, C), zero for what is still to come."""
-
-    @staticmethod
-    def forward(ctx, left, k, g):  # type: ignore[no-untyped-def]
-        decay = segments(g).exp().squeeze(-1)
-        found = left @ k.mT
-        pairs = found.unflatten(-2, (-1, len(decay[0, 0]))).mul_(decay[..., None, :, :]).flatten(-3, -2)
-        ctx.save_for_backward(left, k, decay, pairs)
-        return pairs
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, of_pairs):  # type: ignore[no-untyped-def]
-        left, k, decay, pairs = ctx.saved_tensors
-        kinds = (-1, decay.shape[-1])
-        undecayed = (of_pairs.unflatten(-2, kinds) * decay[..., None, :, :]).flatten(-3, -2)
-        grown = (of_pairs * pairs).unflatten(-2, kinds).sum(-3)
-        # the decay between j and i is exp(G_i - G_j) with G the sum of g so far
-        of_sum = grown.sum(-1) - grown.sum(-2)
-        return undecayed @ k, undecayed.mT @ left, _from(of_sum[..., None])
+def _decays(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left of the chunk's first state at each token, of each token's write at the chunk's end, and of the first
+    state there, (BH, N, 1 or K, 1)."""
+    total = g.cumsum(-2)  # its last row is the sum, in an order that no layout changes
+    return total.exp(), _after(g).exp(), total[..., -1:, :].exp().mT
 
 
-class _ChannelPairs(torch.autograd.Function):
-    """The same where every channel decays for itself, g (.., C, K).
+def _pairs(g: Tensor) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What the keys that look, (.., C, K) of each kind, find of each token's key, (.., C, C) of each kind and decayed,
+    zero for what is still to come, with the decays; and the gradients of the keys that look and of k."""
+    return (_scalar, _of_scalar) if g.shape[-1] == 1 else (_channels, _of_channels)
 
-    Between two blocks the decay is split at the end of the earlier and the start of the later one, so that every part
-    is a sum of log decays (secondary chunking, Yang et al. 2023, arXiv 2312.06635, section 4). Within a block it is
-    taken pair by pair.
+
+def _scalar(lefts: list[Tensor], k: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    decay = segments(g).exp_().squeeze(-1)
+    return [(left @ k.mT).mul_(decay) for left in lefts], [decay]
+
+
+def _of_scalar(
+    of_pairs: list[Tensor], lefts: list[Tensor], k: Tensor, g: Tensor, decay: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    undecayed = [of.mul_(decay) for of in of_pairs]
+    of_k = undecayed[0].mT @ lefts[0]
+    for of, left in zip(undecayed[1:], lefts[1:], strict=True):
+        of_k += of.mT @ left
+    return [of @ k for of in undecayed], of_k
+
+
+def _channels(lefts: list[Tensor], k: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Where every channel decays for itself: between two blocks the decay is split at the end of the earlier and the
+    start of the later one, so that every part is a sum of log decays (secondary chunking, Yang et al. 2023, arXiv
+    2312.06635, section 4). Within a block it is taken pair by pair.
     """
+    looking, (k, g) = _kinds(lefts), _blocks(k, g)
+    inside = segments(g).exp_()  # (.., M, L, L, K): as each token sees the block
+    own = looking @ (inside * k[..., None, :, :]).mT  # (.., M, L, R, L)
+    into = g.cumsum(-2).exp()
+    before = torch.nn.functional.pad(g.sum(-2)[..., :-1, :], (0, 0, 1, 0))  # the total of the block before
+    gap = torch.nn.functional.pad(segments(before)[..., 1:, :], (0, 0, 0, 1), value=-torch.inf)  # (.., M, M, K)
+    outside = (gap[..., None, :] + _after(g)[..., None, :, :, :]).exp_()  # (.., M, M, L, K)
+    far = (outside * k[..., None, :, :, :]).flatten(-3, -2)  # (.., M, C, K)
+    cross = (looking * into[..., None, :]).flatten(-3, -2) @ far.mT  # (.., M, L * R, C)
+    blocks, length = k.shape[-3:-1]
+    pairs = cross.unflatten(-2, (length, -1)).unflatten(-1, (-1, length))  # (.., M, L, R, M, L)
+    for m in range(blocks):
+        pairs[..., m, :, :, m, :] = own[..., m, :, :, :]
+    return [pairs[..., r, :, :].flatten(-2).flatten(-3, -2) for r in range(len(lefts))], [inside, into, outside, far]
 
-    @staticmethod
-    def forward(ctx, left, k, g):  # type: ignore[no-untyped-def]
-        size = k.shape[-2]
-        length = BLOCK if size % BLOCK == 0 else size
-        lefts = left.unflatten(-2, (-1, size // length, length)).movedim(-4, -2)  # (.., M, L, R, K)
-        k, g = (t.unflatten(-2, (-1, length)) for t in (k, g))  # (.., M, L, K)
-        inside = segments(g).exp()  # (.., M, L, L, K): as each token sees the block
-        own = lefts @ (inside * k[..., None, :, :]).mT  # (.., M, L, R, L)
-        into = g.cumsum(-2).exp()
-        before = torch.nn.functional.pad(g.sum(-2)[..., :-1, :], (0, 0, 1, 0))  # the total of the block before
-        gap = torch.nn.functional.pad(segments(before)[..., 1:, :], (0, 0, 0, 1), value=-torch.inf)  # (.., M, M, K)
-        outside = (gap[..., None, :] + _after(g)[..., None, :, :, :]).exp()  # (.., M, M, L, K)
-        far = (outside * k[..., None, :, :, :]).flatten(-3, -2)  # (.., M, C, K)
-        cross = (lefts * into[..., None, :]).flatten(-3, -2) @ far.mT  # (.., M, L * R, C)
-        pairs = cross.unflatten(-2, (length, -1)).unflatten(-1, (-1, length))  # (.., M, L, R, M, L)
-        for m in range(size // length):
-            pairs[..., m, :, :, m, :] = own[..., m, :, :, :]
-        ctx.save_for_backward(lefts, k, inside, into, outside, far)
-        return pairs.flatten(-2).movedim(-2, -4).flatten(-4, -2)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, of_pairs):  # type: ignore[no-untyped-def]
-        lefts, k, inside, into, outside, far = ctx.saved_tensors
-        blocks, length = k.shape[-3:-1]
-        of_pairs = of_pairs.unflatten(-2, (-1, blocks, length)).movedim(-4, -2)  # (.., M, L, R, C)
-        of_own = of_pairs.unflatten(-1, (blocks, length)).diagonal(dim1=-5, dim2=-2).movedim(-1, -4)  # (.., M, L, R, L)
-        of_left = of_own @ (inside * k[..., None, :, :])
-        of_k = ((of_own.mT @ lefts) * inside).sum(-3)
-        of_cross = of_pairs.flatten(-3, -2)  # the decay between a block and itself or a later one is 0 in what follows
-        of_left = of_left + (of_cross @ far).unflatten(-2, (length, -1)) * into[..., None, :]
-        of_far = of_cross.mT @ (lefts * into[..., None, :]).flatten(-3, -2)
-        of_k = of_k + (of_far.unflatten(-2, (blocks, length)) * outside).sum(-4)
-        of_sum = (of_left * lefts).sum(-2) - of_k * k
-        return of_left.movedim(-2, -4).flatten(-4, -2), of_k.flatten(-3, -2), _from(of_sum.flatten(-3, -2))
+def _of_channels(
+    of_pairs: list[Tensor], lefts: list[Tensor], k: Tensor, g: Tensor, *decays: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    inside, into, outside, far = decays
+    looking, of_found, (k,) = _kinds(lefts), _kinds(of_pairs), _blocks(k)
+    blocks, length = k.shape[-3:-1]
+    of_own = of_found.unflatten(-1, (blocks, length)).diagonal(dim1=-5, dim2=-2).movedim(-1, -4)  # (.., M, L, R, L)
+    of_looking = of_own @ (inside * k[..., None, :, :])
+    of_k = (of_own.mT @ looking).mul_(inside).sum(-3)
+    of_cross = of_found.flatten(-3, -2)  # the decay between a block and itself or a later one is 0 in what follows
+    of_looking.addcmul_((of_cross @ far).unflatten(-2, (length, -1)), into[..., None, :])
+    of_far = of_cross.mT @ (looking * into[..., None, :]).flatten(-3, -2)
+    of_k += of_far.unflatten(-2, (blocks, length)).mul_(outside).sum(-4)
+    return [of_looking[..., r, :].flatten(-3, -2) for r in range(len(lefts))], of_k.flatten(-3, -2)
+
+
+def _blocks(*each: Tensor) -> list[Tensor]:
+    """(.., C, *) as (.., M, L, *)."""
+    size = each[0].shape[-2]
+    return [x.unflatten(-2, (-1, BLOCK if size % BLOCK == 0 else size)) for x in each]
+
+
+def _kinds(each: list[Tensor]) -> Tensor:
+    """R kinds of (.., C, *) as (.., M, L, R, *)."""
+    return torch.stack(_blocks(*each), -2)
