@@ -184,7 +184,8 @@ class _Chunks(torch.autograd.Function):
     def forward(ctx, q, k, u, e, g, state):  # type: ignore[no-untyped-def]
         into, tail, kept = _decays(g)
         pairs, decays = _pairs(g)[0]([q] if e is None else [q, e], k, g)
-        inner, inverse = pairs[0], None
+        inner = pairs[0]
+        inverse: Any = None
         erasing: Any = None
         if e is not None:
             unit = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device).expand_as(inner)
