@@ -180,9 +180,10 @@ solves it, {"all is as expected" if not others else "not as expected: " + ", ".j
 Luck and the number of steps matter. A first run of the default had seed 0 alone, 1,500 steps and a rate that stayed at
 0.005: there no memory had 99 of 100 words of 16 without an error, the LSTM came near (0.973, and 0.969 of the words of
 64), DeltaProduct with 2 steps had 0.641 (and none of 64). A second had two seeds, 1,000 steps and the cosine, which the
-paper's code has too: DeltaProduct with 2 steps solved it with one of them, nothing else did. The third is three times as
-long and has one seed more. Length, heads and rate were chosen by short runs of DeltaProduct with 2 steps, which favours it:
-with 2 or 4 heads it did not solve words of 12 to 32 tokens in 300 to 1,000 steps; no rate was sought for the others.
+paper's code has too: DeltaProduct with 2 steps solved it with one of them, nothing else did. The third is three times
+as long and has one seed more. Length, heads and rate were chosen by short runs of DeltaProduct with 2 steps, which
+favours it: with 2 or 4 heads it did not solve words of 12 to 32 tokens in 300 to 1,000 steps; no rate was sought for
+the others.
 """
 
 
