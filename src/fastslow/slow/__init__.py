@@ -1,20 +1,29 @@
-"""The slow tier: what keeps mattering, in gated experts that are trained while the learner sleeps."""
+"""The slow tier: what keeps mattering, in gated experts that are trained while the learner sleeps; and weights that
+learn from rewards beside contexts that learn from what a verifier says."""
 
 from fastslow.slow.audit import Bounds, Outcome, Report
 from fastslow.slow.consolidate import FactsConfig, Ground, consolidate, consolidate_each
+from fastslow.slow.contexts import Context, Item
 from fastslow.slow.domain import DomainConfig, consolidate_domain
+from fastslow.slow.evolver import ItemEvolver
 from fastslow.slow.experts import Expert, open_experts
+from fastslow.slow.fast_slow import FastSlowTrainer, FSTConfig
 from fastslow.slow.study import Exchange, Study, make_study, pose
 from fastslow.slow.training import Hooks, TrainingConfig
 
 __all__ = [
     "Bounds",
+    "Context",
     "DomainConfig",
     "Exchange",
     "Expert",
+    "FSTConfig",
     "FactsConfig",
+    "FastSlowTrainer",
     "Ground",
     "Hooks",
+    "Item",
+    "ItemEvolver",
     "Outcome",
     "Report",
     "Study",
