@@ -262,11 +262,8 @@ class TTTMLP(TTTLinear):
 
 
 class _Forgetting(TestTimeLayer):
-    """What Titans and Miras share: the loss |M(k) - v|^2, SiLU between maps, a rate of at most 0.1 and of at
-    most 1 / chunk, and a forgetting gate that begins near 1 in 100.
-
-    The gradients of a chunk are all taken at its start, so their steps add up: at up to 0.1 in chunks of 32, Titans
-    left what is finite within a thousand bytes of text."""
+    """What Titans and Miras share: the loss |M(k) - v|^2, SiLU between maps, a rate of at most 0.1 and a forgetting
+    gate that begins near 1 in 100."""
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config)
@@ -274,9 +271,13 @@ class _Forgetting(TestTimeLayer):
         nn.init.constant_(self.to_forget.bias, -4.6)
 
     def gates(self, x: Tensor) -> Sequence[Tensor]:
-        rate = min(0.1, 1 / self.config.chunk) * self.per_head(self.to_rate(x)).sigmoid()
+        rate = self.most() * self.per_head(self.to_rate(x)).sigmoid()
         # log(1 - sigmoid(a)) is logsigmoid(-a), which never loses a small one
         return [rate, nn.functional.logsigmoid(-self.per_head(self.to_forget(x)))]
+
+    def most(self) -> float:
+        """The highest rate."""
+        return 0.1
 
     def scan(self, gates: Sequence[Tensor], place: int) -> Scan:
         return decayed(*gates[:2])
@@ -297,6 +298,11 @@ class Titans(_Forgetting):
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config)
         self.to_momentum = self.gate()
+
+    def most(self) -> float:
+        # The gradients of a chunk are all taken at its start, so their steps add up: at up to 0.1 in chunks of 32 the
+        # weights left what is finite within a thousand bytes of text. Miras' are kept in bounds by their norms.
+        return min(0.1, 1 / self.config.chunk)
 
     def gates(self, x: Tensor) -> Sequence[Tensor]:
         return [*super().gates(x), nn.functional.logsigmoid(self.per_head(self.to_momentum(x)))]
