@@ -31,7 +31,7 @@ SHOWN = "{question}>{answer}"
 class Reader:
     """A policy without weights that reads rows off its context and guesses the rest."""
 
-    def sample(self, prompts: Sequence[Any], count: int, seed: int, temperature: float = 1.0) -> list[list[Answer]]:
+    def sample(self, prompts: Sequence[Any], count: int, seed: int) -> list[list[Answer]]:
         random = Random(seed)
         return [[self._said(*prompt, random) for _ in range(count)] for prompt in prompts]
 

@@ -301,7 +301,7 @@ class Titans(_Forgetting):
 
     def most(self) -> float:
         # The gradients of a chunk are all taken at its start, so their steps add up: at up to 0.1 in chunks of 32 the
-        # weights left what is finite within a thousand bytes of text. Miras' are kept in bounds by their norms.
+        # weights left what is finite within a thousand bytes of text. Miras' bound the weights or the gradients.
         return min(0.1, 1 / self.config.chunk)
 
     def gates(self, x: Tensor) -> Sequence[Tensor]:

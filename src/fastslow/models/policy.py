@@ -46,13 +46,13 @@ class DecoderPolicy:
         self.decoder, self.longest, self.end = decoder, longest, ord(end)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Prompt], count: int, seed: int, temperature: float = 1.0) -> list[list[Answer]]:
+    def sample(self, prompts: Sequence[Prompt], count: int, seed: int) -> list[list[Answer]]:
         """``count`` answers to each prompt. The same seed gives the same answers."""
         found: list[list[Answer]] = [[] for _ in prompts]
         draw = torch.Generator().manual_seed(seed)
         for places, last, state in self._read(prompts):
             rows = torch.arange(len(places)).repeat_interleave(count)
-            tokens, log_probs = self._drawn(last[rows], spread(state, rows), draw, temperature)
+            tokens, log_probs = self._drawn(last[rows], spread(state, rows), draw)
             for row, (said, likely) in enumerate(zip(tokens, log_probs, strict=True)):
                 ends = (said == self.end).nonzero()
                 length = int(ends[0]) + 1 if len(ends) else self.longest
@@ -96,13 +96,13 @@ class DecoderPolicy:
             logits, state = self.decoder(_bytes([prompts[p].question for p in places]), spread(state, rows))
             yield places, logits[:, -1], state
 
-    def _drawn(self, last: Tensor, state: State, draw: torch.Generator, heat: float) -> tuple[Tensor, Tensor]:
+    def _drawn(self, last: Tensor, state: State, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         tokens: list[Tensor] = []
         log_probs: list[Tensor] = []
         for n in range(self.longest):
             if n:
                 last, state = self.decoder.step(tokens[-1], state)
-            likely = (last / heat).log_softmax(-1)
+            likely = last.log_softmax(-1)
             tokens.append(torch.multinomial(likely.exp(), 1, generator=draw)[:, 0])
             log_probs.append(likely.gather(-1, tokens[-1][:, None])[:, 0])
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)

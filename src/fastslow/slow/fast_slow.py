@@ -35,7 +35,7 @@ class Policy(Protocol):
     """What answers and learns: see :class:`fastslow.models.policy.DecoderPolicy`. Answers have ``tokens``,
     ``log_probs`` and ``text``."""
 
-    def sample(self, prompts: Sequence[Any], count: int, seed: int, temperature: float = 1.0) -> list[list[Any]]: ...
+    def sample(self, prompts: Sequence[Any], count: int, seed: int) -> list[list[Any]]: ...
 
     def log_probs(self, prompts: Sequence[Any], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]: ...
 
@@ -63,7 +63,6 @@ class FSTConfig:
     kl: float = 1e-3
     rate: float = 1e-3
     warm: int = 10
-    temperature: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,8 +72,8 @@ class FSTConfig:
             raise InputError(
                 f"{self.group} rollouts do not spread evenly over {self.contexts} contexts: give a multiple"
             )
-        if min(self.rate, self.tau, self.temperature) <= 0 or self.kl < 0:
-            raise InputError(f"rate, tau and temperature are positive, kl not negative: {self}")
+        if min(self.rate, self.tau) <= 0 or self.kl < 0:
+            raise InputError(f"rate and tau are positive, kl not negative: {self}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class FastSlowTrainer:
     def _rolled(self, pairs: Sequence[tuple[Context, Problem]], count: int, seed: int) -> list[list[Rollout]]:
         lines = [context.lines(problem.id) for context, problem in pairs]
         prompts = [self.prompt(told, problem.question) for told, (_, problem) in zip(lines, pairs, strict=True)]
-        answers = self.policy.sample(prompts, count, seed, self.config.temperature)
+        answers = self.policy.sample(prompts, count, seed)
         return [
             [Rollout(problem, told, answer, self.judge(problem, answer.text)) for answer in each]
             for told, (_, problem), each in zip(lines, pairs, answers, strict=True)
@@ -179,12 +178,10 @@ class FastSlowTrainer:
         shares = [len(range(n, self.config.group, len(self.contexts))) for n in range(len(self.contexts))]
         groups: list[list[Rollout]] = [[] for _ in problems]
         for n, (context, share) in enumerate(zip(self.contexts, shares, strict=True)):
-            if share:
-                seed = self._random(f"slow-{n}").randrange(2**31)
-                for group, found in zip(
-                    groups, self._rolled([(context, p) for p in problems], share, seed), strict=True
-                ):
-                    group += found
+            seed = self._random(f"slow-{n}").randrange(2**31)
+            rolled = self._rolled([(context, p) for p in problems], share, seed)
+            for group, found in zip(groups, rolled, strict=True):
+                group += found
         self._spent["slow"] += self.config.group * len(problems)
         taught = self._learn(groups) if self.config.learn else 0
         scores = [r.score for group in groups for r in group]

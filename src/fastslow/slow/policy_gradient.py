@@ -32,7 +32,7 @@ def advantages(rewards: Sequence[float]) -> list[float] | None:
 
 def cispo(now: Sequence[Tensor], then: Sequence[Tensor], advantage: Sequence[float], tau: float = TAU) -> Tensor:
     """The loss of one problem: -sum of sg(min(rho, tau)) A log pi over all tokens of its rollouts, by their number
-    (CISPO of MiniMax-M1, arXiv 2506.13585, eq. 4-5, without a lower clip; one mean for each problem, as in FST).
+    (CISPO of MiniMax-M1, arXiv 2506.13585, without a lower clip; one mean for each problem, as in FST).
 
     now, then: for each rollout the log-probabilities (L,) of its tokens under the weights that learn and under those
     that drew it; rho is the exponential of their difference. A clipped token keeps its gradient, unlike in PPO.

@@ -88,8 +88,9 @@ class Cipher:
         if answer == problem.answer:
             return Verdict(1.0)
         said = zip(problem.question, problem.answer, answer.ljust(self.letters), strict=False)
-        letter, digit = next(((q, right) for q, right, given in said if right != given), (problem.question[0], ""))
-        digit = digit or problem.answer[0]
+        letter, digit = next(
+            ((q, right) for q, right, given in said if right != given), (problem.question[0], problem.answer[0])
+        )
         return Verdict(0.0, f"{letter}={digit}", about=letter)
 
 
