@@ -10,8 +10,9 @@ import torch
 from fastslow.errors import InputError
 from fastslow.fast.frame import LayerConfig
 from fastslow.models.decoder import Decoder, DecoderConfig
-from fastslow.models.policy import Answer, DecoderPolicy, Prompt
+from fastslow.models.policy import DecoderPolicy, Prompt
 from fastslow.slow.policy_gradient import advantages, cispo, drift
+from fastslow.slow.rollouts import Answer
 
 PROMPTS = [Prompt("a=1;b=2|", "a>"), Prompt("a=1;b=2|", "ab>"), Prompt("b=7|", "b>"), Prompt("a=1;b=2|", "b>")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,18 +12,29 @@ from fastslow.worlds import ciphers
 from fastslow.worlds.tasks import Stream
 
 
-def test_a_letter_that_the_context_shows_is_answered_by_it() -> None:
-    shown = 0
-    for line in ciphers.lines(Random(2), 400, sums=0.0):
-        context, _, rest = line.partition("|")
-        question, _, answer = rest.strip("\n").partition(">")
-        assert len(context) == ciphers.WIDTH and len(question) == len(answer)
-        rows = {part[0]: part[2] for part in context.strip().split(";") if len(part) == 3 and part[1] == "="}
-        for letter, digit in zip(question, answer, strict=True):
-            if letter in rows:
-                shown += 1
-                assert digit == rows[letter]
-    assert shown > 300
+@pytest.mark.parametrize("easy", [True, False])
+def test_a_letter_that_the_context_shows_is_answered_by_it(easy: bool) -> None:
+    random, told, guessed = Random(2), 0, 0
+    for _ in range(100):
+        text, answers = ciphers.page(random, 4, easy)
+        context, _, rest = text.partition("|")
+        held = ciphers.shown(context)
+        assert len(context) == ciphers.WIDTH and len(rest.splitlines()) == 4
+        for line in rest.splitlines():
+            question, _, answer = line.partition(">")
+            if "+" in question:
+                assert not easy
+                continue
+            for letter, digit in zip(question.rstrip(), answer, strict=True):
+                told, guessed = told + (letter in held), guessed + (letter not in held)
+                assert held.get(letter, digit) == digit
+        read = "".join(text[n] for n in sorted(answers))
+        assert read == "".join(line.partition(">")[2] + "\n" for line in rest.splitlines())
+    assert told > 300 and (guessed == 0 if easy else guessed > 100)
+
+
+def test_what_is_shown_is_shown_whole() -> None:
+    assert ciphers.shown("  =4;b=3;dd>77;ab>1;go;1+2>3") == {"b": "3", "d": "7"}
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.text("0123456789x", max_size=5))

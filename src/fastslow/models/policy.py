@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fastslow.errors import InputError
 from fastslow.models.decoder import Decoder
+from fastslow.slow.rollouts import Answer
 from fastslow.state import State
 
 
@@ -28,15 +29,6 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.context or not self.question:
             raise InputError(f"{self}: give a context and a question, of at least one character each")
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Tokens (L,), the end among them unless the answer was cut off, and their log-probabilities when drawn."""
-
-    tokens: Tensor
-    log_probs: Tensor
-    text: str
 
 
 class DecoderPolicy:
@@ -55,34 +47,46 @@ class DecoderPolicy:
             tokens, log_probs = self._drawn(last[rows], spread(state, rows), draw)
             for row, (said, likely) in enumerate(zip(tokens, log_probs, strict=True)):
                 ends = (said == self.end).nonzero()
-                length = int(ends[0]) + 1 if len(ends) else self.longest
+                length = int(ends[0]) + 1 if len(ends) else len(said)
                 text = bytes(said[: length - bool(len(ends))].tolist()).decode("latin-1")
                 found[places[row // count]].append(Answer(said[:length], likely[:length], text))
         return found
 
     def log_probs(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """For each prompt, the log-probabilities (L,) of the tokens of each of its answers, with their gradients."""
+        return [
+            [likely.gather(-1, said[:, None])[:, 0] for likely, said in zip(group, own, strict=True)]
+            for group, own in zip(self.distributions(prompts, answers), answers, strict=True)
+        ]
+
+    def distributions(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+        """The same, of all N tokens that could have been said in each place, (L, N)."""
         found: list[list[Tensor]] = [[] for _ in prompts]
         for places, last, state in self._read(prompts):
             rows = [(row, answer) for row, place in enumerate(places) for answer in answers[place]]
             if not rows:
                 continue
             at = torch.tensor([row for row, _ in rows])
-            said = torch.nn.utils.rnn.pad_sequence([a for _, a in rows], batch_first=True, padding_value=self.end)
+            said = nn.utils.rnn.pad_sequence([a for _, a in rows], batch_first=True, padding_value=self.end)
             logits = last[at][:, None]
             if said.shape[1] > 1:
                 logits = torch.cat([logits, self.decoder(said[:, :-1], spread(state, at))[0]], 1)
-            likely = logits.log_softmax(-1).gather(-1, said[..., None])[..., 0]
-            for (row, answer), each in zip(rows, likely, strict=True):
+            for (row, answer), each in zip(rows, logits.log_softmax(-1), strict=True):
                 found[places[row]].append(each[: len(answer)])
         return found
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.decoder.parameters()
 
+    def copy(self) -> DecoderPolicy:
+        """One with weights of its own."""
+        return DecoderPolicy(copy.deepcopy(self.decoder), self.longest, chr(self.end))
+
     def frozen(self) -> DecoderPolicy:
         """A copy that stays as it is."""
-        return DecoderPolicy(copy.deepcopy(self.decoder).requires_grad_(False), self.longest, chr(self.end))
+        kept = self.copy()
+        kept.decoder.requires_grad_(False)
+        return kept
 
     def _read(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, State]]:
         """Prompts of one length side by side: their places, the logits of what comes next (B, N) and the states."""
@@ -99,12 +103,14 @@ class DecoderPolicy:
     def _drawn(self, last: Tensor, state: State, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         tokens: list[Tensor] = []
         log_probs: list[Tensor] = []
-        for n in range(self.longest):
-            if n:
+        ended = torch.zeros(len(last), dtype=torch.bool)
+        while len(tokens) < self.longest and not bool(ended.all()):
+            if tokens:
                 last, state = self.decoder.step(tokens[-1], state)
             likely = last.log_softmax(-1)
             tokens.append(torch.multinomial(likely.exp(), 1, generator=draw)[:, 0])
             log_probs.append(likely.gather(-1, tokens[-1][:, None])[:, 0])
+            ended |= tokens[-1] == self.end
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
 
 

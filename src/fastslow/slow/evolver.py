@@ -7,34 +7,37 @@ say so, and only then score it on all. What changes a context are edits of items
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from fastslow.errors import InputError
 from fastslow.slow.contexts import Context, Item, frontier, survivors
-from fastslow.worlds.tasks import Problem, Verdict
+from fastslow.slow.rollouts import Rollout
+from fastslow.worlds.tasks import Problem
 
 EDITS = ("rule", "demonstration", "contrast", "drop", "crossover")
 IDLE = 20  # edits in a row that change nothing, before a cycle ends early
 
 
-@dataclass(frozen=True, eq=False)
-class Rollout:
-    """One answer to one problem under one context, as it was put there, and what the verifier said, None where it
-    failed."""
-
-    problem: Problem
-    lines: tuple[str, ...]
-    answer: Any
-    verdict: Verdict | None
-
-    @property
-    def score(self) -> float:
-        return self.verdict.score if self.verdict else 0.0
-
-
 Roll = Callable[[Sequence[tuple[Context, Problem]]], list[Rollout]]
+
+
+class Evolver(Protocol):
+    """What makes the contexts of the next cycle. ``credit`` is what it carries from cycle to cycle, as JSON has it."""
+
+    credit: dict[str, list[int]]
+
+    def evolve(
+        self,
+        population: Sequence[Context],
+        problems: Sequence[Problem],
+        roll: Roll,
+        cells: int,
+        count: int,
+        random: Random,
+    ) -> list[Context]:
+        """At most ``count`` contexts, the best first, each of which was rolled on all problems."""
+        ...
 
 
 class ItemEvolver:
@@ -42,7 +45,7 @@ class ItemEvolver:
     often each edit was kept and tried, and is carried from cycle to cycle; ``shown`` is how a question and its answer
     are written down."""
 
-    def __init__(self, budget: int, minibatch: int = 8, shown: str = "{question} -> {answer}") -> None:
+    def __init__(self, budget: int, minibatch: int = 8, shown: str = "{question} {answer}") -> None:
         if budget < 1 or minibatch < 1:
             raise InputError(f"a budget of {budget} characters and minibatches of {minibatch}: give at least 1 of each")
         self.budget, self.minibatch, self.shown = budget, minibatch, shown

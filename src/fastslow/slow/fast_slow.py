@@ -9,48 +9,38 @@ context already says.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastslow.core import Core
 from fastslow.errors import InputError, StoreError
 from fastslow.slow.contexts import Context
-from fastslow.slow.evolver import ItemEvolver, Rollout
+from fastslow.slow.core_policy import Asked, CorePolicy
+from fastslow.slow.evolver import Evolver, ItemEvolver
 from fastslow.slow.policy_gradient import advantages, cispo, drift
+from fastslow.slow.rollouts import Kept, Policy, Rollout
 from fastslow.slow.verifying import Judge
 from fastslow.state import State
 from fastslow.store import io
 from fastslow.worlds.tasks import Problem, Task
 
-LAYOUT, VERSION, CHECKPOINT = "slow/fast-slow", 1, "fast-slow.safetensors"
-
-
-class Policy(Protocol):
-    """What answers and learns: see :class:`fastslow.models.policy.DecoderPolicy`. Answers have ``tokens``,
-    ``log_probs`` and ``text``."""
-
-    def sample(self, prompts: Sequence[Any], count: int, seed: int) -> list[list[Any]]: ...
-
-    def log_probs(self, prompts: Sequence[Any], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]: ...
-
-    def parameters(self) -> Iterable[torch.nn.Parameter]: ...
-
-    def frozen(self) -> Self:
-        """A copy that stays as it is."""
-        ...
+LAYOUT, VERSION, CHECKPOINT = "slow/fast-slow", 2, "fast-slow.safetensors"
+BUDGET = 600  # characters of a core's context
 
 
 @dataclass(frozen=True)
 class FSTConfig:
     """``cycle_steps`` T, ``contexts`` K, ``group`` G rollouts of a problem in all, ``problems`` B of a step; ``passes``
-    over a cycle's problems for evolving; without ``evolve`` the contexts stay, without ``learn`` the weights. ``tau``,
-    ``kl`` and ``warm`` as published; ``rate`` of AdamW."""
+    over a cycle's problems for evolving; without ``evolve`` the contexts stay, without ``learn`` the weights. With
+    ``reuse`` what was drawn for evolving is learned from too. ``tau``, ``kl`` and ``warm`` as published; ``rate`` of
+    AdamW."""
 
     cycle_steps: int = 6
     contexts: int = 4
@@ -59,6 +49,7 @@ class FSTConfig:
     passes: float = 5.0
     evolve: bool = True
     learn: bool = True
+    reuse: bool = True
     tau: float = 4.0
     kl: float = 1e-3
     rate: float = 1e-3
@@ -72,6 +63,8 @@ class FSTConfig:
             raise InputError(
                 f"{self.group} rollouts do not spread evenly over {self.contexts} contexts: give a multiple"
             )
+        if not (self.evolve or self.learn):
+            raise InputError("with neither evolve nor learn there is nothing to train: leave one on")
         if min(self.rate, self.tau) <= 0 or self.kl < 0:
             raise InputError(f"rate and tau are positive, kl not negative: {self}")
 
@@ -88,30 +81,34 @@ class StepReport:
 
 
 class FastSlowTrainer:
-    """Trains ``policy`` on ``task``. ``prompt`` makes what the policy reads of a context's lines and a question;
-    ``population`` is what the contexts begin with, one empty context by default.
+    """Trains a policy on ``task``; a core is made a :class:`fastslow.slow.core_policy.CorePolicy`. ``prompt`` makes
+    what the policy reads of a context's lines and a question, and ``evolver`` makes the contexts: by default those of
+    a core. ``population`` is what the contexts begin with, one empty context by default.
 
     Everything drawn depends on the seed and the step alone, so that a training that was cut off goes on bit for bit.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Policy | Core,
         task: Task,
-        prompt: Callable[[tuple[str, ...], str], Any],
-        evolver: ItemEvolver,
         config: FSTConfig | None = None,
+        *,
+        prompt: Callable[[tuple[str, ...], str], Any] = Asked,
+        evolver: Evolver | None = None,
         population: Sequence[Context] = (Context(),),
     ) -> None:
         self.config = config or FSTConfig()
         if not population or self.config.group % len(population):
             raise InputError(f"{len(population)} contexts to begin with: give a number that divides the group")
-        self.policy, self.task, self.prompt, self.evolver = policy, task, prompt, evolver
-        self.base, self.judge, self.contexts = policy.frozen(), Judge(task), list(population)
-        self.parameters = list(policy.parameters())
+        self.policy: Policy = CorePolicy(policy, seed=self.config.seed) if isinstance(policy, Core) else policy
+        self.task, self.prompt, self.evolver = task, prompt, evolver or ItemEvolver(BUDGET)
+        self.base, self.judge, self.contexts = self.policy.frozen(), Judge(task), list(population)
+        self.parameters = list(self.policy.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.config.rate, weight_decay=0.0)
         self.reports: list[StepReport] = []
         self._spent = {"fast": 0, "slow": 0}
+        self._kept, self._evolved_at = Kept(), -1
         self._about = {
             "config": asdict(self.config),
             "task": task.name,
@@ -136,8 +133,10 @@ class FastSlowTrainer:
         if folder is not None and not self.reports and (folder / CHECKPOINT).exists():
             self.load(folder)
         while self.step < steps and not stop():
-            if self.config.evolve and self.step % self.config.cycle_steps == 0:
-                self.contexts = self._evolved()
+            if self.config.evolve and self.step % self.config.cycle_steps == 0 and self._evolved_at != self.step:
+                self.contexts, self._evolved_at = self._evolved(), self.step
+                if folder is not None:
+                    self.save(folder)
             self.reports.append(self._step())
             if folder is not None:
                 self.save(folder)
@@ -145,19 +144,23 @@ class FastSlowTrainer:
                 progress(self.reports[-1])
         return self.reports
 
-    def _problems(self, steps: int) -> list[Problem]:
-        first, count = self.step * self.config.problems, steps * self.config.problems
-        return [self.task.problem(index) for index in range(first, first + count)]
+    def _problems(self, first: int, steps: int) -> list[Problem]:
+        """Those of ``steps`` steps from the step ``first`` on."""
+        size = self.config.problems
+        return [self.task.problem(index) for index in range(first * size, (first + steps) * size)]
 
     def _random(self, what: str) -> Random:
         return Random(f"{self.config.seed}-{self.step}-{what}")
 
     def _evolved(self) -> list[Context]:
-        anchors, random = self._problems(self.config.cycle_steps), self._random("evolve")
+        anchors, random = self._problems(self.step, self.config.cycle_steps), self._random("evolve")
+        self._kept = Kept()  # the weights have moved since the cycle before
 
         def roll(pairs: Sequence[tuple[Context, Problem]]) -> list[Rollout]:
             self._spent["fast"] += len(pairs)
-            return [each[0] for each in self._rolled(pairs, 1, random.randrange(2**31))]
+            rolled = [each[0] for each in self._rolled(pairs, 1, random.randrange(2**31))]
+            self._kept.put(rolled)
+            return rolled
 
         cells = round(self.config.passes * len(anchors))
         return self.evolver.evolve(self.contexts, anchors, roll, cells, self.config.contexts, random)
@@ -173,19 +176,28 @@ class FastSlowTrainer:
 
     def _step(self) -> StepReport:
         """Rollouts of every problem under every context, and one step of the weights."""
-        problems = self._problems(1)
+        problems = self._problems(self.step, 1)
         # the contexts may be fewer than asked for, and then the first have a rollout more
         shares = [len(range(n, self.config.group, len(self.contexts))) for n in range(len(self.contexts))]
         groups: list[list[Rollout]] = [[] for _ in problems]
-        for n, (context, share) in enumerate(zip(self.contexts, shares, strict=True)):
-            seed = self._random(f"slow-{n}").randrange(2**31)
-            rolled = self._rolled([(context, p) for p in problems], share, seed)
-            for group, found in zip(groups, rolled, strict=True):
-                group += found
-        self._spent["slow"] += self.config.group * len(problems)
+        missing: dict[int, list[tuple[int, Context]]] = {}
+        for context, share in zip(self.contexts, shares, strict=True):
+            for place, problem in enumerate(problems):
+                held: list[Rollout] = []
+                if self.config.reuse or not self.config.learn:
+                    held = self._kept.claim(problem, context.lines(problem.id), share)
+                groups[place] += held
+                if self.config.learn and len(held) < share:
+                    missing.setdefault(share - len(held), []).append((place, context))
+        for count, at in missing.items():
+            self._spent["slow"] += count * len(at)
+            seed = self._random(f"slow-{count}").randrange(2**31)
+            rolled = self._rolled([(context, problems[place]) for place, context in at], count, seed)
+            for (place, _), found in zip(at, rolled, strict=True):
+                groups[place] += found
         taught = self._learn(groups) if self.config.learn else 0
         scores = [r.score for group in groups for r in group]
-        reward = sum(scores) / len(scores)
+        reward = sum(scores) / max(1, len(scores))
         return StepReport(self.step + 1, reward, taught, self._spent["slow"], self._spent["fast"])
 
     def _learn(self, groups: Sequence[Sequence[Rollout]]) -> int:
@@ -228,14 +240,17 @@ class FastSlowTrainer:
         }
         return [by_rollout[n] for n in range(len(rollouts))]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Weights, moments, contexts and counts as one file, written whole or not at all."""
+        folder = Path(folder)
         io.make_dir(folder)
         about = self._about | {
             "contexts": [context.to_dict() for context in self.contexts],
             "credit": self.evolver.credit,
             "reports": [asdict(report) for report in self.reports],
             "spent": self._spent,
+            "evolved_at": self._evolved_at,
+            "kept": self._kept.to_list(),
         }
         tensors = {f"weight.{n}": p.detach() for n, p in enumerate(self.parameters)}
         for n, p in enumerate(self.parameters):
@@ -244,13 +259,13 @@ class FastSlowTrainer:
         tensors["about"] = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
         io.write_atomic(folder / CHECKPOINT, State(LAYOUT, VERSION, tensors).to_bytes())
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path | str) -> None:
         """Goes on from what ``save`` kept.
 
         Raises StoreError where it cannot be read, InputError where it is of another training.
         """
         try:
-            data = (folder / CHECKPOINT).read_bytes()
+            data = (Path(folder) / CHECKPOINT).read_bytes()
         except OSError as error:
             raise StoreError(f"{folder} holds no fast-slow training ({error.strerror})") from error
         tensors = State.from_bytes(data, layout=LAYOUT, version=VERSION).tensors
@@ -261,6 +276,9 @@ class FastSlowTrainer:
             )
         self.contexts = [Context.from_dict(each) for each in about["contexts"]]
         self.evolver.credit, self._spent = about["credit"], about["spent"]
+        self._evolved_at = about["evolved_at"]
+        cycle = {p.id: p for p in self._problems(max(0, self._evolved_at), self.config.cycle_steps)}
+        self._kept = Kept.from_list(about["kept"], cycle)
         self.reports = [StepReport(**report) for report in about["reports"]]
         with torch.no_grad():
             for n, p in enumerate(self.parameters):
@@ -268,3 +286,21 @@ class FastSlowTrainer:
                 moments = {k: tensors[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in tensors}
                 if moments:
                     self.optimizer.state[p] = moments
+
+
+def mean_at(
+    policy: Policy,
+    prompt: Callable[[tuple[str, ...], str], Any],
+    task: Task,
+    context: Context,
+    *,
+    problems: int = 32,
+    samples: int = 4,
+    seed: int = 0,
+) -> float:
+    """mean@samples: the mean score of ``samples`` answers to each of ``problems`` unseen problems under a context. A
+    verifier that fails scores 0."""
+    judge, asked = Judge(task), [task.problem(index, unseen=True) for index in range(problems)]
+    answers = policy.sample([prompt(context.lines(), problem.question) for problem in asked], samples, seed)
+    verdicts = [judge(problem, a.text) for problem, each in zip(asked, answers, strict=True) for a in each]
+    return sum(verdict.score for verdict in verdicts if verdict) / len(verdicts)
