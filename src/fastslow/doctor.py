@@ -38,6 +38,10 @@ def check(home: Path, core: str | Core | None = None, config: LearnerConfig | No
         if not _log_faults(opened):
             events = list(opened.log.events())
             found += _strangers(opened, events)
+            try:
+                replay.load_skills(opened)
+            except StoreError as error:
+                found.append(str(error))
             found += [f"the expert {name} is missing or damaged" for name in _lost_experts(opened, events)]
             if core is not None:
                 loaded, _ = _fitting(opened, core)

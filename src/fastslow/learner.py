@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from fastslow.errors import InputError, UnknownEpisode
 from fastslow.medium import reader as readers
 from fastslow.medium.split import Piece, split
 from fastslow.reports import Answer, Episode, Read, Receipt, SleepReport, Status, Trace, TraceLine
+from fastslow.slow.skills import Skill
 from fastslow.store import Home, io
 from fastslow.tiers import ALL, LearnerConfig, Progress, Reading, Tiers, Told
 
@@ -147,12 +149,20 @@ class Learner:
         prompt = self.core.prompt(messages)
         if not self._remembering:
             return Answer(self._decode(Row(prompt), (), max_tokens), prompt_tokens=len(prompt))
-        reading = self.tiers.read(question, prompt, tiers)
+        reading = self._read(question, messages, tiers)
         text = self._decode(reading.row, reading.deltas, max_tokens)
         if reading.hits:
             used = {"episodes": [reading.hits[0].episode]}
             self.tiers.apply(self.home.log.append("read", used, time=self._clock()))
-        return _as_answer(text, reading)
+        return _as_answer(text, reading, len(prompt))
+
+    def _read(self, question: str, messages: list[dict[str, str]], tiers: Sequence[str] = ALL) -> Reading:
+        """What a question reads. The context of a skill, which is medium state, is put before it."""
+        reading = self.tiers.read(question, self.core.prompt(messages), tiers)
+        if reading.skill is None or "medium" not in tiers:
+            return reading
+        asked = {**messages[-1], "content": reading.skill.asked(messages[-1]["content"])}
+        return replace(reading, row=Row(self.core.prompt([*messages[:-1], asked]), reading.row.pages))
 
     def _decode(self, row: Row, deltas: Sequence[Delta], max_tokens: int) -> str:
         return self.core.decode(generate(self.core, [row], deltas, max_tokens=max_tokens)[0])
@@ -161,17 +171,19 @@ class Learner:
         """Answer, and tell what the answer rests on: everything that was read, and how many nats the log-probability
         of the answer falls when that alone is taken away. Strengthens nothing."""
         prompt = self.core.prompt(_clean(question))
-        reading = self.tiers.read(question, prompt)
+        reading = self._read(question, [{"role": "user", "content": question.strip()}])
         ids = generate(self.core, [reading.row], reading.deltas, max_tokens=48)[0]
         full = self._log_probability(reading, ids)
         lines = [
             TraceLine(tier, what, text, weight, full - self._log_probability(without, ids), through)
-            for tier, what, text, weight, through, without in self._ablations(reading)
+            for tier, what, text, weight, through, without in self._ablations(reading, prompt)
         ]
         bare = self._decode(Row(prompt), (), 48)
-        return Trace(_as_answer(self.core.decode(ids), reading), bare, tuple(lines))
+        return Trace(_as_answer(self.core.decode(ids), reading, len(prompt)), bare, tuple(lines))
 
-    def _ablations(self, reading: Reading) -> Iterator[tuple[str, str, str, float, str | None, Reading]]:
+    def _ablations(
+        self, reading: Reading, bare: list[int]
+    ) -> Iterator[tuple[str, str, str, float, str | None, Reading]]:
         if reading.row.pages:
             for hit in reading.hits:
                 others = [h.episode for h in reading.hits if h is not hit]
@@ -179,14 +191,19 @@ class Learner:
                 # The reader is on only while a page is read.
                 off = None if row.pages or self.tiers.reader is None else self.tiers.reader.delta
                 deltas = tuple(d for d in reading.deltas if d is not off)
-                without = Reading(row, deltas, reading.hits, reading.experts, reading.fast)
+                without = replace(reading, row=row, deltas=deltas)
                 yield "medium", hit.episode, self.tiers.told[hit.episode].text, hit.score, hit.through, without
         named = [("slow", e.delta.name, f"{len(e.episodes)} episodes", e.delta) for e in reading.experts]
+        if skill := reading.skill:
+            if skill.lines:
+                alone = replace(reading, row=Row(bare, reading.row.pages))
+                yield "medium", skill.task, " / ".join(skill.lines), 1.0, None, alone
+            named.append(("slow", skill.delta.name, f"{skill.about['rollouts']} rollouts", skill.delta))
         if reading.fast:
             named.append(("fast", "fast", f"{self.tiers.seen} tokens streamed", self.tiers.fast_delta()))
         for tier, what, text, delta in named:
             deltas = tuple(d for d in reading.deltas if d is not delta)
-            without = Reading(reading.row, deltas, reading.hits, reading.experts, reading.fast)
+            without = replace(reading, deltas=deltas)
             yield tier, what, text, 1.0, None, without
 
     @torch.no_grad()
@@ -205,6 +222,15 @@ class Learner:
             yield
         finally:
             self._remembering = before
+
+    # ------------------------------------------------------------------ skills
+
+    def adopt(self, skill: Skill) -> None:
+        """Make what fast-slow training has learned of a task a part of this learner: where a question is like the
+        task's, ``ask`` puts the best context before it and switches the adapter on."""
+        skill.save(replay.skill_folder(self.home, skill.task), self.core)
+        about = {"task": skill.task, "contexts": [c.id for c in skill.contexts], "hash": skill.hash(), **skill.about}
+        self.tiers.apply(self.home.log.append("skill", about, time=self._clock()), skill=skill)
 
     # ------------------------------------------------------------------ sleeping and forgetting
 
@@ -266,11 +292,13 @@ class Learner:
             bytes={
                 "fast": tiers.fast.size_bytes(),
                 "medium": sum(e.bytes for e in episodes),
-                "slow": sum(e.size_bytes() for e in tiers.experts.values()),
+                "slow": sum(e.size_bytes() for e in tiers.experts.values())
+                + sum(s.size_bytes() for s in tiers.skills.values()),
             },
             strengths=tuple(strengths),
             fast={"tokens": float(tiers.seen), "size": replay.fast_size(tiers)},
             experts=tuple(f"{name}: {len(e.episodes)} episodes" for name, e in tiers.experts.items()),
+            skills=tuple(f"{s.task}: {len(s.contexts)} contexts, best {s.lines}" for s in tiers.skills.values()),
             events=sum(1 for _ in self.home.log.events()),
             size_bytes=self.home.size_bytes(),
         )
@@ -340,11 +368,13 @@ def _clean(text: str) -> str:
     return text
 
 
-def _as_answer(text: str, reading: Reading) -> Answer:
+def _as_answer(text: str, reading: Reading, bare: int) -> Answer:
+    """``bare``: how many tokens the prompt has without memory."""
     return Answer(
         text,
         tuple(Read(hit.episode, hit.score, hit.through) for hit in reading.hits),
-        tuple(expert.delta.name for expert in reading.experts),
+        (*(e.delta.name for e in reading.experts), *([reading.skill.delta.name] if reading.skill else [])),
         reading.fast,
         len(reading.row.prompt),
+        len(reading.row.prompt) - bare,
     )

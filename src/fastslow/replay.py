@@ -1,7 +1,8 @@
 """From a log to its tiers: opening a home, rebuilding what is missing, and forgetting.
 
 A page, an expert or a fast state on the disk only spares work. Where one is missing or damaged it is made again from
-the log, and forgetting is a replay without what is forgotten.
+the log, and forgetting is a replay without what is forgotten. A skill alone is kept and not made again: what it was
+learned from, a task with its verifier, is not in the log.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 from fastslow import sleeping
 from fastslow.core import Core
@@ -19,6 +21,7 @@ from fastslow.medium.reader import Reader
 from fastslow.reports import Receipt
 from fastslow.slow import Expert
 from fastslow.slow import experts as slow_experts
+from fastslow.slow.skills import Skill
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.store.log import FIRST_HASH
@@ -31,6 +34,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
     stored = _stored_pages(home)
     experts = {e.payload["expert"]: load_expert(home, e.payload["expert"]) for e in home.log.events(["sleep"])}
     events = list(home.log.events())
+    skills = load_skills(home)
     start = _load_fast(home, tiers, events)
     for n, event in enumerate(events):
         expert = experts.get(event.payload["expert"]) if event.kind == "sleep" else None
@@ -39,7 +43,8 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
             expert = sleeping.consolidate_kind(tiers, kind, considered).expert
             if expert is not None:
                 snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
-        tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, fast=n >= start)
+        skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
+        tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=n >= start)
     _keep_pages(home, tiers, stored)
     _sweep(home, tiers, events)
     return tiers
@@ -109,6 +114,16 @@ def load_expert(home: Home, name: str) -> Expert | None:
         return None
 
 
+def skill_folder(home: Home, task: str) -> Path:
+    return home.folder / "skills" / task
+
+
+def load_skills(home: Home) -> dict[str, Skill]:
+    """The skills that the log speaks of, but those whose folder was removed. Raises StoreError for a damaged one."""
+    named = dict.fromkeys(event.payload["task"] for event in home.log.events(["skill"]))
+    return {task: Skill.load(skill_folder(home, task)) for task in named if skill_folder(home, task).is_dir()}
+
+
 def _sweep(home: Home, tiers: Tiers, events: Sequence[Event] = ()) -> None:
     """Delete every snapshot but those of the experts that events speak of and, among the others, those of a history
     that ``events`` begin with: what a sleep or a forgetting that was cut off left behind."""
@@ -174,7 +189,8 @@ def _without(
             if payload is None:
                 continue
             event = replace(event, payload=payload)
-        new.apply(event, page=full.get(event.episode or ""), expert=expert)
+        skill = tiers.skills.get(event.payload["task"]) if event.kind == "skill" else None
+        new.apply(event, page=full.get(event.episode or ""), expert=expert, skill=skill)
         if progress:
             progress("replay", n + 1, len(events), 0.0)
     return new, payloads

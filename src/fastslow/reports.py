@@ -34,7 +34,8 @@ class Read:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered, and what it read. Nothing was added to the prompt: the pages stand beside it."""
+    """What was answered, and what it read. Pages stand beside the prompt and add nothing to it; the context of a skill
+    adds ``prompt_tokens_added``."""
 
     text: str
     hits: tuple[Read, ...] = ()
@@ -107,5 +108,6 @@ class Status:
     strengths: tuple[int, ...]
     fast: dict[str, float]
     experts: tuple[str, ...]
+    skills: tuple[str, ...]
     events: int
     size_bytes: int

@@ -21,6 +21,7 @@ from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, tellin
 from fastslow.medium.reader import UNKNOWN, Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
+from fastslow.slow.skills import Skill
 from fastslow.state import State
 from fastslow.store import Event
 
@@ -71,6 +72,7 @@ class Reading:
     hits: tuple[Hit, ...]
     experts: tuple[Expert, ...]
     fast: bool
+    skill: Skill | None = None
 
 
 class Tiers:
@@ -81,6 +83,7 @@ class Tiers:
         self.episodes = Episodes(core, reader.router if reader else None, config.recall)
         self.told: dict[str, Told] = {}
         self.experts: dict[str, Expert] = {}
+        self.skills: dict[str, Skill] = {}
         self.studied: set[str] = set()  # episodes whose language a domain expert has
         self.fast = trajectory.init_state(core, config.fast)
         self.seen = 0  # tokens streamed through the fast tier
@@ -91,10 +94,17 @@ class Tiers:
     # ------------------------------------------------------------------ history in
 
     def apply(
-        self, event: Event, *, page: State | None = None, expert: Expert | None = None, fast: bool = True
+        self,
+        event: Event,
+        *,
+        page: State | None = None,
+        expert: Expert | None = None,
+        skill: Skill | None = None,
+        fast: bool = True,
     ) -> None:
         """Take one event of the log in. ``page`` and ``expert`` are what was derived from it before, where that is at
-        hand; ``fast=False`` leaves the fast tier out, because a snapshot already has it."""
+        hand, and ``skill`` is what it speaks of; ``fast=False`` leaves the fast tier out, because a snapshot already
+        has it."""
         payload, episode = event.payload, event.episode
         sound, self.sound = self.sound, False
         if event.kind == "learn" and episode is not None:
@@ -109,6 +119,8 @@ class Tiers:
                 self.episodes.used(name, event.time)
         elif event.kind == "sleep":
             self._slept(event, expert)
+        elif event.kind == "skill" and skill is not None:
+            self.skills[skill.task] = skill
         elif event.kind == "fade":
             self.episodes.fade(event.time)
         if fast:
@@ -181,10 +193,13 @@ class Tiers:
         deltas = [expert.delta for expert in experts]
         if pages and self.reader:
             deltas.insert(0, self.reader.delta)
+        skill = next((each for each in self.skills.values() if each.gate.is_open(hidden)), None)
+        if skill and "slow" in tiers:
+            deltas.append(skill.delta)
         if fast:
             deltas.append(self.fast_delta())
         shown = tuple(hits) if pages or experts else ()
-        return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast)
+        return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast, skill)
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:
         """The records to read together: the one that answers the question by itself, or what takes it back; or, where
@@ -289,6 +304,8 @@ class Tiers:
             digest.update(repr(line).encode())
         for expert in self.experts.values():
             digest.update(expert.state().hash().encode())
+        for skill in self.skills.values():
+            digest.update(skill.hash().encode())
         digest.update(self.fast.hash().encode())
         return digest.hexdigest()
 

@@ -17,6 +17,7 @@ GROUPS = {
     "model": ["list", "fetch", "show", "train-reader"],
     "bench": ["recall", "fast", "domain", "writes", "manual"],
     "config": ["show"],
+    "train": ["decoder", "fst", "rl", "context"],
 }
 
 
@@ -38,7 +39,6 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "import",
         "doctor",
         "demo",
-        "train",
     ]
     assert sorted(wanted) == COMMANDS
 
@@ -70,8 +70,8 @@ def test_every_command_has_help_with_an_example_and_the_usual_options(
     assert f"Example: fastslow {' '.join(command)}" in shown or "Example: FASTSLOW_" in shown
     # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; a training
     # from scratch has neither a home nor a core, nor has an experiment on memories alone
-    lacks = {"demo": ("--home",), "train": ("--home", "--core")}.get(command[0], ())
-    lacks = ("--home", "--core") if command[-1] in EXPERIMENTS else lacks
+    scratch = command[-1] in (*EXPERIMENTS, "decoder")
+    lacks = ("--home",) if command == ["demo"] else ("--home", "--core") if scratch else ()
     assert all((option in shown) == (option not in lacks) for option in ("--home", "--core", "--json"))
 
 

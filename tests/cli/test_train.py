@@ -24,3 +24,37 @@ def test_a_text_is_trained_on_kept_and_not_trained_again(run: Run, tmp_path: Pat
 
 def test_a_world_is_trained_on(run: Run) -> None:
     assert run("train", "--world", "3", *SMALL, "--json").json["steps"] == 6
+
+
+SHORT = ("--problems", "2", "--json")
+FAST = ("--contexts", "2", "--cycle", "2")
+
+
+def test_a_core_learns_a_task_and_asks_with_it(run: Run, tmp_path: Path) -> None:
+    made = run("train", "fst", "--task", "chain_sum", "--steps", "2", "--group", "4", *FAST, *SHORT).json
+    assert made["method"] == "fst" and made["steps"] == 2 and made["rollouts"] >= 16 and made["contexts"]
+    skills = run("status", "--json").json["skills"]
+    assert len(skills) == 1 and skills[0].startswith("chain_sum:")
+    assert {path.name for path in (tmp_path / "home" / "skills" / "chain_sum").iterdir()} >= {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "skill.json",
+    }
+    assert run("history", "--json").code == 0 and run("doctor").code == 0
+    distilled = run("train", "distill", "--task", "chain_sum", "--steps", "1", "--group", "2", *SHORT)
+    assert (distilled.code == 2 and "nothing to distil" in distilled.err) or "kept" in distilled.json
+    missing = run("train", "distill", "--task", "gcd", "--steps", "1")
+    assert missing.code == 2 and "learn it first" in missing.err
+
+
+def test_the_halves_alone_and_a_longer_training_goes_on(run: Run, tmp_path: Path) -> None:
+    speller = ("--task", "cipher-1", "--core", "speller", "--home", str(tmp_path / "small"))
+    slow = run("train", "rl", *speller, "--steps", "2", "--group", "4", *SHORT).json
+    assert slow["rollouts"] == 2 * 2 * 4 and slow["contexts"][0]["items"] == []
+    first = run("train", "context", *speller, "--steps", "2", *FAST, *SHORT).json
+    longer = run("train", "context", *speller, "--steps", "4", *FAST, *SHORT).json
+    assert longer["rollouts"] > first["rollouts"] > 0 and longer["steps"] == 4
+    shown = run("train", "context", *speller, "--steps", "4", *FAST, "--problems", "2")
+    assert shown.code == 0 and "cipher-1-0" in shown.out and "kept in" in shown.out
+    other = run("train", "context", *speller, "--steps", "4", *FAST, "--problems", "2", "--seed", "1")
+    assert other.code == 2 and "take another folder" in other.err

@@ -1,19 +1,45 @@
-"""`fastslow train`: a small model of one's own, with any memory in each block, on a text or an invented world."""
+"""`fastslow train`: a small model of one's own, with any memory in each block, on a text or an invented world; or a
+core that gets better at a task with a verifier, by contexts and weights together or by either alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from fastslow.cli import options, output
+from fastslow.cli import options, output, session
 from fastslow.errors import InputError
 
-EXAMPLE = "Example: fastslow train notes.txt --blocks gated_delta_net,attention --out ./my-model"
+if TYPE_CHECKING:
+    from fastslow.slow.fast_slow import FastSlowTrainer, StepReport
+
+SPELLER, GATED = "speller", 40  # a core without a learner; questions that a skill's gate is fitted on
+RATE = 1e-3  # of the weights, chosen on reinforcement alone
+LOST = 0.05  # what distilling may lose of what is right
+BARS = " ▁▂▃▄▅▆▇█"
 
 
-def train(
+class Group(TyperGroup):
+    """`fastslow train notes.txt` is `fastslow train decoder notes.txt`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = ["decoder", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="train",
+    cls=Group,
+    no_args_is_help=True,
+    help="Train a small decoder on a text (fastslow train notes.txt), or a core on a task with a verifier.",
+)
+
+
+@app.command(epilog="Example: fastslow train decoder notes.txt --blocks gated_delta_net,attention --out ./my-model")
+def decoder(
     paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Text files, folders, or -.")] = None,
     world: Annotated[
         int | None, typer.Option("--world", metavar="SEED", help="Train on an invented world instead of a text.")
@@ -50,7 +76,7 @@ def train(
     training.parts(tokens, recipe)  # too short a text is refused before a bar is drawn
     with output.bars() as progress, output.stop_on_interrupt() as stop:
         move = output.phases(progress)
-        decoder, report = training.train(
+        made, report = training.train(
             config,
             tokens,
             recipe,
@@ -58,7 +84,7 @@ def train(
             progress=lambda step, total, loss: move("training", step, total, loss),
             stop=stop.is_set,
         )
-    parameters = sum(p.numel() for p in decoder.parameters())
+    parameters = sum(p.numel() for p in made.parameters())
     if report.steps < steps:
         again = "the same command goes on" if out else "give --out to be able to go on"
         raise output.Failure(f"stopped after {report.steps} of {steps} steps: {again}", output.STOPPED)
@@ -80,3 +106,207 @@ def _text(paths: list[str], world: int | None) -> str:
     if world is None:
         return "\n\n".join(source.read() for source in sources.collect(paths, "utf-8", False))
     return "\n".join(event.text for event in World.make(world, 400, "train").events)
+
+
+Task = Annotated[
+    str,
+    typer.Option("--task", metavar="NAME", help="cipher, sums, or a dataset of reasoning-gym such as leg_counting."),
+]
+Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps in all.")]
+Rate = Annotated[float | None, typer.Option(metavar="R", help="Learning rate of the weights.", show_default=False)]
+Contexts = Annotated[int, typer.Option(metavar="K", min=1, help="Contexts that are kept.")]
+Rollouts = Annotated[int, typer.Option("--group", metavar="G", min=1, help="Rollouts of a problem, over all contexts.")]
+Problems = Annotated[int, typer.Option(metavar="B", min=1, help="Problems of a step.")]
+Cycle = Annotated[int, typer.Option("--cycle", metavar="T", min=1, help="Steps between two evolutions of contexts.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Decides everything that is drawn.")]
+
+
+@app.command(epilog="Example: fastslow train fst --task letter_counting --steps 36")
+def fst(
+    task: Task,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    steps: Steps = 60,
+    rate: Rate = None,
+    contexts: Contexts = 4,
+    group: Rollouts = 8,
+    problems: Problems = 8,
+    cycle: Cycle = 6,
+    seed: SeedOption = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Contexts and weights together (Fast-Slow Training). The same command goes on with what was stopped."""
+    changes = {"contexts": contexts, "group": group, "problems": problems, "cycle_steps": cycle, "seed": seed}
+    _learn("fst", task, core, home, steps, rate, changes, as_json)
+
+
+@app.command(epilog="Example: fastslow train rl --task chain_sum --steps 36")
+def rl(
+    task: Task,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    steps: Steps = 60,
+    rate: Rate = None,
+    group: Rollouts = 8,
+    problems: Problems = 8,
+    seed: SeedOption = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Weights alone, by reinforcement. The same command goes on with what was stopped."""
+    changes = {"evolve": False, "contexts": 1, "group": group, "problems": problems, "seed": seed}
+    _learn("rl", task, core, home, steps, rate, changes, as_json)
+
+
+@app.command(epilog="Example: fastslow train context --task letter_counting --steps 36")
+def context(
+    task: Task,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    steps: Steps = 60,
+    contexts: Contexts = 4,
+    problems: Problems = 8,
+    cycle: Cycle = 6,
+    seed: SeedOption = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Contexts alone: the weights stay. The same command goes on with what was stopped."""
+    changes = {"learn": False, "contexts": contexts, "group": contexts, "problems": problems, "cycle_steps": cycle}
+    _learn("context", task, core, home, steps, None, {**changes, "seed": seed}, as_json)
+
+
+@app.command(epilog="Example: fastslow train distill --task letter_counting --steps 20")
+def distill(
+    task: Task,
+    core: options.CoreName = None,
+    home: options.Home = None,
+    steps: Steps = 20,
+    rate: Rate = None,
+    group: Rollouts = 8,
+    problems: Problems = 8,
+    seed: SeedOption = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Move the context of a learned skill into its weights, and keep that only where nothing is lost."""
+    from fastslow.slow.contexts import Context
+    from fastslow.slow.core_policy import Asked, CorePolicy
+    from fastslow.slow.distill import distill
+    from fastslow.slow.fast_slow import FSTConfig, mean_at
+    from fastslow.slow.skills import Skill
+    from fastslow.worlds import named
+
+    chosen, asked = session.settings(core=core, home=home), named.task(task)
+    config = FSTConfig(problems=problems, group=group, contexts=1, rate=rate or RATE, seed=seed)
+    with session.open_learner(chosen) as learner:
+        skill = learner.tiers.skills.get(task)
+        if skill is None:
+            raise InputError(f"{chosen.home} has no skill {task!r}: learn it first (fastslow train fst --task {task})")
+        policy = CorePolicy(learner.core, delta=skill.delta).copy()
+        with output.bars() as progress:
+            bar = progress.add_task("judging on unseen problems", total=steps)
+            told = mean_at(policy, Asked, asked, skill.contexts[0])
+            distill(
+                policy,
+                asked,
+                Asked,
+                skill.contexts[0],
+                steps=steps,
+                config=config,
+                progress=lambda report: progress.update(bar, completed=report.step, description="distilling"),
+            )
+            alone = mean_at(policy, Asked, asked, Context())
+        if kept := alone >= told - LOST:
+            about = {**skill.about, "distilled": {"steps": steps, "with context": told, "alone": alone}}
+            contexts = [Context(), *skill.contexts]
+            learner.adopt(Skill.make(learner.core, task, contexts, policy.delta, _questions(asked), about))
+    said = {"task": task, "with context, before": told, "without, after": alone, "kept": kept}
+    if as_json:
+        output.emit_json(said)
+        return
+    table = output.table("task", "right with its context", "without, after", "kept")
+    table.add_row(task, f"{told:.2f}", f"{alone:.2f}", "yes" if kept else "no: the skill stays as it was")
+    output.out().print(table)
+
+
+def _learn(
+    method: str,
+    task: str,
+    core: str | None,
+    home: Path | None,
+    steps: int,
+    rate: float | None,
+    changes: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from fastslow.models import speller
+    from fastslow.slow.core_policy import CorePolicy
+    from fastslow.slow.evolver import ItemEvolver
+    from fastslow.slow.fast_slow import FastSlowTrainer, FSTConfig
+    from fastslow.slow.skills import Skill
+    from fastslow.worlds import ciphers, named
+
+    chosen, problems = session.settings(core=None if core == SPELLER else core, home=home), named.task(task)
+    problems.problem(0)  # a task that there is not is refused before a core is loaded
+    folder = chosen.home / "training" / f"{task}-{method}"
+    if core == SPELLER:
+        config = FSTConfig(rate=rate or RATE, **changes)
+        evolver = ItemEvolver(ciphers.WIDTH, shown="{question}>{answer}")
+        small = FastSlowTrainer(speller.load(), problems, config, prompt=speller.prompt, evolver=evolver)
+        _trained(small, method, steps, folder, as_json)
+        return
+    config = FSTConfig(rate=rate or RATE, **changes)
+    with session.open_learner(chosen, create=True) as learner:
+        policy = CorePolicy(learner.core, seed=config.seed)
+        trainer = FastSlowTrainer(policy, problems, config)
+        about = _trained(trainer, method, steps, folder, as_json)
+        learner.adopt(Skill.make(learner.core, task, trainer.contexts, policy.delta, _questions(problems), about))
+    if not as_json:
+        output.emit_text(f"fastslow ask uses it where a question is like the task's: {output.short_path(chosen.home)}")
+
+
+def _questions(task: Any) -> list[str]:
+    """What the gate of a skill is fitted on."""
+    return [task.problem(index).question for index in range(GATED)]
+
+
+def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as_json: bool) -> dict[str, Any]:
+    """Train with a bar that shows the rewards so far, and say what was right before and after."""
+    from fastslow.slow.contexts import Context
+    from fastslow.slow.fast_slow import mean_at
+
+    with output.bars() as progress, output.stop_on_interrupt() as stop:
+        bar = progress.add_task(f"{method} on {trainer.task.name}", total=steps)
+
+        def move(report: StepReport) -> None:
+            rewards = [each.reward for each in trainer.reports[-24:]]
+            curve = "".join(BARS[round(8 * reward)] for reward in rewards)
+            progress.update(bar, completed=report.step, description=f"reward {report.reward:.2f} {curve}")
+
+        trainer.run(steps, folder=folder, progress=move, stop=stop.is_set)
+        if trainer.step < steps:
+            message = f"stopped after {trainer.step} of {steps} steps: the same command goes on"
+            raise output.Failure(message, output.STOPPED)
+        progress.add_task("judging on unseen problems", total=None)
+        before = mean_at(trainer.base, trainer.prompt, trainer.task, Context())
+        after = mean_at(trainer.policy, trainer.prompt, trainer.task, trainer.contexts[0])
+    last = trainer.reports[-1]
+    about = {
+        "method": method,
+        "steps": last.step,
+        "rollouts": last.slow_rollouts + last.fast_rollouts,
+        "before": before,
+        "after": after,
+        "failed": dict(trainer.judge.failed),
+    }
+    if as_json:
+        contexts = [context.to_dict() for context in trainer.contexts]
+        output.emit_json({"task": trainer.task.name, **about, "contexts": contexts, "folder": folder})
+        return about
+    table = output.table("task", "method", "steps", "rollouts", "right before", "after", right=("steps", "rollouts"))
+    table.add_row(trainer.task.name, method, str(last.step), f"{about['rollouts']:,}", f"{before:.2f}", f"{after:.2f}")
+    output.out().print(table)
+    for line in trainer.contexts[0].lines():
+        output.emit_text(f"  {line}")
+    for reason, count in trainer.judge.failed.items():
+        output.emit_text(f"the verifier failed {output.number(count, 'time')}: {reason}")
+    output.emit_text(f"kept in {output.short_path(folder)}")
+    return about

@@ -108,7 +108,7 @@ def _check_folder(folder: Path, create: bool) -> None:
         raise HomeMismatch(
             f"{folder} has a log but no {_ABOUT}, so the core that made it is unknown: restore {_ABOUT} from a backup"
         )
-    if names - {_LOCK, _ABOUT + ".tmp"}:
+    if names - {_LOCK, _ABOUT + ".tmp", "training"}:  # a training may have begun before its learner
         raise HomeMismatch(f"{folder} is not empty and not a home: give an empty or new folder")
     if not create:
         raise InputError(f"there is no home in {folder}: check the path, or let the home be created")
