@@ -119,6 +119,18 @@ def manual(
     _run("manual", core, home, file, split=split, limit=limit)
 
 
+@app.command(epilog="Example: fastslow bench fst --tier 0 --json fst-0.json")
+def fst(
+    tier: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1, help="0: the speller, in minutes. 1: the default core, in hours.")
+    ] = 0,
+    file: File = None,
+) -> None:
+    """Fast-slow training beside contexts alone, reinforcement alone, and one after the other."""
+    _writable(file)
+    _module("fst").run(file, tier=tier)
+
+
 EXPERIMENTS = {
     "associative": "Ba et al. 2016: retrieve what was paired, fast weights beside an LSTM and an IRNN.",
     "capacity": "Schlag et al. 2021: how many pairs each feature map holds, and the delta rule on overwrites.",
