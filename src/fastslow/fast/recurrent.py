@@ -34,7 +34,7 @@ class Cell(Memory):
         """What it holds after one token ``x`` (B, D), the ``seen``-th from 0; "h" (B, U) is what it says."""
 
     def says(self, h: Tensor) -> Tensor:
-        """The outputs (B, T, D) from the "h" of every token (B, T, U)."""
+        """The output (B, D) from the "h" (B, U) of a token."""
         return self.to_out(h)
 
     @property
@@ -46,8 +46,8 @@ class Cell(Memory):
         now, said = {name: tensor.to(x.dtype) for name, tensor in held.items()}, []
         for t in range(x.shape[1]):
             now = self.cell(x[:, t], now, seen + t)
-            said.append(now["h"])
-        out = self.says(torch.stack(said, 1)) if said else x
+            said.append(self.says(now["h"]))  # one by one: a product's bits depend on how many rows it has
+        out = torch.stack(said, 1) if said else x
         return out, {name: tensor.to(kept[name]) for name, tensor in now.items()}
 
 
@@ -162,7 +162,7 @@ class HierarchicalRNN(Cell):
         return {name: torch.cat(parts, -1) for name, parts in (("c", c), ("h", h), ("z", z))}
 
     def says(self, h: Tensor) -> Tensor:
-        shares = self.to_gates(h).sigmoid()  # (B, T, levels)
+        shares = self.to_gates(h).sigmoid()  # (B, levels)
         return self.to_out(h * shares.repeat_interleave(self.units // self.levels, -1))
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from random import Random
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from fastslow.fast.frame import LayerConfig
 from fastslow.models.decoder import Decoder, DecoderConfig
 from fastslow.models.policy import DecoderPolicy, Prompt
+from fastslow.store import io
 from fastslow.worlds import ciphers
 
 FILE = Path(__file__).with_name("speller.safetensors")
@@ -70,4 +72,5 @@ def pretrained(
 
 def save(decoder: Decoder, file: Path) -> None:
     """Weights with half of their bits, which is how they come with the package."""
-    save_file({name: t.detach().bfloat16().contiguous() for name, t in decoder.state_dict().items()}, file)
+    halved = {name: t.detach().bfloat16().contiguous() for name, t in decoder.state_dict().items()}
+    io.write_atomic(file, to_bytes(halved))
