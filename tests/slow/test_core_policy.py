@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastslow.core import Core
-from fastslow.slow.core_policy import Asked, CorePolicy
+from fastslow.slow.core_policy import Asked, CorePolicy, _drawn
 from fastslow.slow.rollouts import Answer
 
 PROMPTS = [
@@ -83,3 +83,9 @@ def test_a_fresh_policy_is_the_core_and_only_its_delta_learns(tiny_core_folder: 
     likely.sum().backward()
     assert all(p.grad is not None for p in fresh.parameters())
     assert not any(p.requires_grad for p in core.model.parameters())
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    shares = torch.tensor([0.5, 0.25, 0.2, 0.05, 0.0])
+    drawn = _drawn(shares.log().expand(20_000, 5), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(torch.bincount(drawn, minlength=5) / 20_000, shares, rtol=0, atol=0.01)

@@ -9,7 +9,7 @@ Letters of shapes: R rows (contexts), T new tokens of a row, S all of its tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,20 +63,21 @@ class CorePolicy:
         """``count`` answers to each prompt, by chance. The same seed gives the same answers."""
         draw, stops = torch.Generator().manual_seed(seed), torch.tensor(sorted(self.core.stop_ids))
         forest = _Forest(self.core, prompts, [count] * len(prompts))
-        tokens: list[Tensor] = []
-        log_probs: list[Tensor] = []
+        open_ = torch.arange(count * len(prompts))  # the answers that go on
+        tokens, log_probs = stops[:1].repeat(len(open_), self.longest), torch.zeros(len(open_), self.longest)
         with self.core.using([self.delta], merge=False):
             last = forest.asked().repeat_interleave(count, 0)
-            ended = torch.zeros(len(last), dtype=torch.bool)
-            while len(tokens) < self.longest and not bool(ended.all()):
-                if tokens:
-                    last = forest.said([token[None] for token in tokens[-1]])[:, 0]
+            for n in range(self.longest):
                 likely = self.core.head(last).log_softmax(-1)
-                tokens.append(torch.multinomial(likely.exp(), 1, generator=draw)[:, 0])
-                log_probs.append(likely.gather(-1, tokens[-1][:, None])[:, 0])
-                ended |= torch.isin(tokens[-1], stops)
-        rows = zip(torch.stack(tokens, 1), torch.stack(log_probs, 1), strict=True)
-        answers = [self._answer(said, likely, stops) for said, likely in rows]
+                said = _drawn(likely, draw)
+                tokens[open_, n], log_probs[open_, n] = said, likely.gather(-1, said[:, None])[:, 0]
+                going = ~torch.isin(said, stops)
+                open_, said = open_[going], said[going]
+                if not len(open_):
+                    break
+                if n + 1 < self.longest:
+                    last = forest.said(said[:, None], open_.tolist())[:, 0]
+        answers = [self._answer(said, likely, stops) for said, likely in zip(tokens, log_probs, strict=True)]
         return [answers[n * count : (n + 1) * count] for n in range(len(prompts))]
 
     def _answer(self, said: Tensor, likely: Tensor, stops: Tensor) -> Answer:
@@ -86,25 +87,25 @@ class CorePolicy:
 
     def log_probs(self, prompts: Sequence[Asked], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """For each prompt, the log-probabilities (L,) of the tokens of each of its answers, with their gradients."""
-        return [
-            [likely.gather(-1, said[:, None])[:, 0] for likely, said in zip(group, own, strict=True)]
-            for group, own in zip(self.distributions(prompts, answers), answers, strict=True)
-        ]
+        each = iter(self._logits(prompts, answers))
+        return [[_likely(next(each), said) for said in own] for own in answers]
 
     def distributions(self, prompts: Sequence[Asked], answers: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """The same, of all N tokens that could have been said in each place, (L, N)."""
+        each = iter(self._logits(prompts, answers))
+        return [[next(each).log_softmax(-1) for _ in own] for own in answers]
+
+    def _logits(self, prompts: Sequence[Asked], answers: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """Of every answer (L, N), one after the other."""
         counts = [len(own) for own in answers]
         forest = _Forest(self.core, prompts, counts)
         said = [answer for own in answers for answer in own]
         with self.core.using([self.delta], merge=False):
-            last = forest.asked().repeat_interleave(torch.tensor(counts), 0)
-            states = last[:, None]
+            states = forest.asked().repeat_interleave(torch.tensor(counts), 0)[:, None]
             if max(len(answer) for answer in said) > 1:
-                states = torch.cat([states, forest.said([answer[:-1] for answer in said])], 1)
-        each = iter(
-            self.core.head(state[: len(answer)]).log_softmax(-1) for state, answer in zip(states, said, strict=True)
-        )
-        return [[next(each) for _ in own] for own in answers]
+                states = torch.cat([states, forest.said([answer[:-1] for answer in said], range(len(said)))], 1)
+        for state, answer in zip(states, said, strict=True):
+            yield self.core.head(state[: len(answer)])
 
     def parameters(self) -> list[Tensor]:
         return self.delta.parameters()
@@ -162,15 +163,17 @@ class _Forest:
         hidden, places = self._extend(pieces)
         return torch.stack([hidden[row, places[row, 1 + n][-1]] for n, row in enumerate(self.row)])
 
-    def said(self, tokens: Sequence[Tensor]) -> Tensor:
-        """The last hidden states (A, L, width) behind each of the next tokens of all A answers, padded."""
+    def said(self, tokens: Sequence[Tensor] | Tensor, which: Sequence[int]) -> Tensor:
+        """The last hidden states (A, L, width) behind each of the next tokens of A answers, padded; ``which`` are their
+        numbers."""
         pieces: list[list[tuple[int, int, list[int]]]] = [[] for _ in self.contexts]
-        for n, ((row, segment), own) in enumerate(zip(self.answers, tokens, strict=True)):
+        for n, own in zip(which, tokens, strict=True):
+            row, segment = self.answers[n]
             pieces[row].append((segment, self.ends[n], own.tolist()))
             self.ends[n] += len(own)
         hidden, places = self._extend(pieces)
         longest = max(len(own) for own in tokens)
-        found = [hidden[row, places[row, segment]] for row, segment in self.answers]
+        found = [hidden[row, places[row, segment]] for row, segment in (self.answers[n] for n in which)]
         return torch.stack([nn.functional.pad(each, (0, 0, 0, longest - len(each))) for each in found])
 
     def _extend(
@@ -226,6 +229,19 @@ class _Forest:
     def _additive(self, seen: Tensor) -> Tensor:
         low = torch.finfo(self.core.dtype).min
         return torch.zeros(seen.shape, dtype=self.core.dtype).masked_fill_(~seen, low)[:, None]
+
+
+def _likely(logits: Tensor, said: Tensor) -> Tensor:
+    """The log-probabilities (L,) of tokens (L,), from logits (L, N)."""
+    return logits.gather(-1, said[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _drawn(likely: Tensor, draw: torch.Generator) -> Tensor:
+    """A token (A,) by chance from each row of log-probabilities (A, N): one number for a row, where torch.multinomial
+    draws one for every token there is."""
+    sums = likely.double().exp().cumsum(-1)
+    at = torch.rand(len(likely), 1, generator=draw, dtype=sums.dtype) * sums[:, -1:]
+    return torch.searchsorted(sums, at, right=True)[:, 0].clamp(max=likely.shape[1] - 1)
 
 
 def _common(rows: Sequence[list[int]]) -> int:
