@@ -58,3 +58,11 @@ def test_the_halves_alone_and_a_longer_training_goes_on(run: Run, tmp_path: Path
     assert shown.code == 0 and "cipher-1-0" in shown.out and "kept in" in shown.out
     other = run("train", "context", *speller, "--steps", "4", *FAST, "--problems", "2", "--seed", "1")
     assert other.code == 2 and "take another folder" in other.err
+
+
+def test_a_reflector_that_is_down_is_told_of_and_the_training_goes_on(run: Run, tmp_path: Path) -> None:
+    speller = ("--task", "cipher-1", "--core", "speller", "--home", str(tmp_path / "small"))
+    made = run("train", "context", *speller, "--steps", "2", *FAST, *SHORT, "--reflector", "http://127.0.0.1:9/v1")
+    assert made.json["steps"] == 2 and made.json["reflector failed"] == {"raised ReflectorError": 3}
+    odd = run("train", "fst", *speller, "--steps", "2", "--reflector", "localhost")
+    assert odd.code == 2 and "begins with http" in odd.err

@@ -38,13 +38,13 @@ from fastslow.worlds.tasks import Problem, Stream, Task, Verdict
 
 STAGES = ("first", "skill", "second")
 SAMPLES, LEFT_ZERO = 4, 0.1  # answers to an unseen problem: mean@4; a reward that is no longer zero
+POINTS = 6  # of a curve whose asymptote is fitted
 
 
 @dataclass(frozen=True)
 class Tier:
     """What is trained, on what and for how long: ``stage`` steps of each task of the stream; every ``every`` steps a
-    point, judged on ``judged`` unseen problems, under all contexts where it is ``full``; with ``plasticity`` a second
-    task is learned after the first. The rate was chosen on RL alone, with a seed that does not judge."""
+    point, judged on ``judged`` unseen problems. The rate was chosen on RL alone, with a seed that does not judge."""
 
     about: str
     config: FSTConfig
@@ -53,8 +53,6 @@ class Tier:
     stage: int
     every: int
     judged: int
-    full: bool
-    plasticity: bool
     start: Callable[[int], Any]
     prompt: Callable[[tuple[str, ...], str], Any]
     evolver: Callable[[], ItemEvolver]
@@ -91,8 +89,6 @@ TIERS = (
         stage=36,
         every=6,
         judged=64,
-        full=True,
-        plasticity=True,
         start=lambda seed: speller.load(),
         prompt=speller.prompt,
         evolver=lambda: ItemEvolver(ciphers.WIDTH, shown="{question}>{answer}"),
@@ -107,8 +103,6 @@ TIERS = (
         stage=12,
         every=6,
         judged=24,
-        full=False,
-        plasticity=False,
         start=lambda seed: CorePolicy(_core(), seed=seed),
         prompt=Asked,
         evolver=lambda: ItemEvolver(BUDGET),
@@ -166,7 +160,7 @@ class Point:
     rollouts: int
     seconds: float
     best: float
-    mean: float | None
+    mean: float
     none: float
     kl_none: float
     kl_best: float
@@ -180,12 +174,10 @@ class Judgement:
         self.problems = [task.problem(index, unseen=True) for index in range(tier.judged)]
 
     def point(self, policy: Any, contexts: Sequence[Context], spent: tuple[int, int, float]) -> Point:
-        known = {context.lines(): self.score(policy, context) for context in (contexts[0], Context())}
-        if self.tier.full:
-            known |= {c.lines(): self.score(policy, c) for c in contexts if c.lines() not in known}
+        known = {context.lines(): self.score(policy, context) for context in (*contexts, Context())}
         drifts = {context.lines(): self.divergence(policy, context) for context in (contexts[0], Context())}
         best, none = contexts[0].lines(), Context().lines()
-        average = mean(known[context.lines()] for context in contexts) if self.tier.full else None
+        average = mean(known[context.lines()] for context in contexts)
         return Point(*spent, known[best], average, known[none], drifts[none], drifts[best])
 
     def score(self, policy: Any, context: Context) -> float:
@@ -268,8 +260,7 @@ def life(tier: Tier, arm: str, seed: int) -> dict[str, Any]:
     if arm in ("FST", "RL"):
         judge = Judgement(tier, start, of["first"], seed)
         found["alone"] = {"start": judge.score(start, Context()), "trained": judge.score(done.policy, Context())}
-        if tier.plasticity:
-            found["second"] = second(done.policy)
+        found["second"] = second(done.policy)
     if arm == "FST":
         found["alone"] |= {
             "start, best context": judge.score(start, done.contexts[0]),
@@ -311,7 +302,7 @@ def run(
     began = time.perf_counter()
     settings = replace(TIERS[tier], **changes)
     chosen = list(seeds or range(settings.seeds))
-    jobs = [("life", arm, seed) for arm in (*arms, *["none"] * settings.plasticity) for seed in chosen]
+    jobs = [("life", arm, seed) for arm in (*arms, "none") for seed in chosen]
     jobs += [(kind, arm, seed) for kind in kinds if kind != "life" for arm in ("FST", "RL") for seed in chosen]
     found: dict[str, dict[str, list[Any]]] = {kind: {} for kind in kinds}
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
@@ -423,10 +414,12 @@ def share(found: dict[str, list[Any]], arm: str, seed: int, stage: int) -> float
 
 def asymptote(curves: Sequence[Sequence[dict[str, Any]]]) -> float | None:
     """A of R = R0 + (A - R0) / (1 + (C_mid / C)^B) in the mean curve (ScaleRL, arXiv 2510.13786, eq. 1), None where it
-    cannot be fitted."""
+    cannot be fitted: four unknowns need POINTS or more."""
     import numpy as np
     from scipy.optimize import OptimizeWarning, curve_fit
 
+    if len(curves[0]) < POINTS:
+        return None
     at = np.array([point["problems"] for point in curves[0]], dtype=float)
     found = np.array([[point["best"] for point in points] for points in curves]).mean(0)
 

@@ -25,8 +25,9 @@ seeds {", ".join(map(str, settings["seeds"]))}, {settings["steps"]} steps of {co
 {settings["samples"]} answers each (mean@{settings["samples"]}). The rate {config["rate"]:g} is the same for all and was
 chosen on RL alone. The task: {tasks["first"]}.
 
-{_arms(told)}
+{_arms(told, result)}
 
+The first three columns are what is right at the end: under the best context, in the mean of all and under none.
 *Sooner* is how many times fewer problems, or rollouts with those of the fast phase, take an arm to what RL's best
 point earns: the mean over seeds, and where 90 % of the means of samples of the seeds lie. A problem counts when a cycle
 looks at it. *Reach it*: seeds that do. Asymptote: the end of a sigmoid fitted to the mean curve, - where none fits.
@@ -59,7 +60,7 @@ The whole took {result["seconds"] / 60:.0f} minutes on two cores.
     return "\n".join(parts)
 
 
-def _arms(told: dict[str, Any]) -> str:
+def _arms(told: dict[str, Any], result: dict[str, Any]) -> str:
     rows = []
     for arm, reached in told["reached"].items():
         there = [n for n, point in enumerate(reached) if point]
@@ -68,11 +69,12 @@ def _arms(told: dict[str, Any]) -> str:
             by = told["reached"]["RL"]
             sooner = [interval([by[n][unit] / reached[n][unit] for n in there]) for unit in ("problems", "rollouts")]
         end = told["asymptote"][arm]
-        rows.append(
-            [arm, f"{mean(told['final'][arm]):.3f}", f"{len(there)} of {len(reached)}", *sooner,
-             "-" if end is None else f"{end:.3f}"]
-        )  # fmt: skip
-    header = ["arm", "at the end", "reach it", "sooner, problems", "sooner, rollouts", "asymptote"]
+        last = [each["points"][-1] for each in result["life"][arm]]
+        right = [f"{mean(point[context] for point in last):.3f}" for context in ("best", "mean", "none")]
+        seconds = f"{mean(point['seconds'] for point in last):.0f}"
+        asymptote = "-" if end is None else f"{end:.3f}"
+        rows.append([arm, *right, f"{len(there)} of {len(reached)}", *sooner, asymptote, seconds])
+    header = ["arm", "best", "mean", "none", "reach it", "sooner, problems", "sooner, rollouts", "asymptote", "CPU s"]
     return experiment.table(header, rows)
 
 

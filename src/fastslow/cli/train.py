@@ -3,6 +3,8 @@ core that gets better at a task with a verifier, by contexts and weights togethe
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,6 +120,11 @@ Contexts = Annotated[int, typer.Option(metavar="K", min=1, help="Contexts that a
 Rollouts = Annotated[int, typer.Option("--group", metavar="G", min=1, help="Rollouts of a problem, over all contexts.")]
 Problems = Annotated[int, typer.Option(metavar="B", min=1, help="Problems of a step.")]
 Cycle = Annotated[int, typer.Option("--cycle", metavar="T", min=1, help="Steps between two evolutions of contexts.")]
+Reflector = Annotated[
+    str | None,
+    typer.Option("--reflector", metavar="URL", help="Let a language model at an OpenAI-compatible URL write contexts."),
+]
+ReflectorModel = Annotated[str, typer.Option("--reflector-model", metavar="NAME", help="Its name there.")]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Decides everything that is drawn.")]
 
 
@@ -132,12 +139,14 @@ def fst(
     group: Rollouts = 8,
     problems: Problems = 8,
     cycle: Cycle = 6,
+    reflector: Reflector = None,
+    reflector_model: ReflectorModel = "default",
     seed: SeedOption = 0,
     as_json: options.Json = False,
 ) -> None:
     """Contexts and weights together (Fast-Slow Training). The same command goes on with what was stopped."""
     changes = {"contexts": contexts, "group": group, "problems": problems, "cycle_steps": cycle, "seed": seed}
-    _learn("fst", task, core, home, steps, rate, changes, as_json)
+    _learn("fst", task, core, home, steps, rate, changes, as_json, _reflector(reflector, reflector_model))
 
 
 @app.command(epilog="Example: fastslow train rl --task chain_sum --steps 36")
@@ -166,12 +175,15 @@ def context(
     contexts: Contexts = 4,
     problems: Problems = 8,
     cycle: Cycle = 6,
+    reflector: Reflector = None,
+    reflector_model: ReflectorModel = "default",
     seed: SeedOption = 0,
     as_json: options.Json = False,
 ) -> None:
     """Contexts alone: the weights stay. The same command goes on with what was stopped."""
     changes = {"learn": False, "contexts": contexts, "group": contexts, "problems": problems, "cycle_steps": cycle}
-    _learn("context", task, core, home, steps, None, {**changes, "seed": seed}, as_json)
+    writer = _reflector(reflector, reflector_model)
+    _learn("context", task, core, home, steps, None, {**changes, "seed": seed}, as_json, writer)
 
 
 @app.command(epilog="Example: fastslow train distill --task letter_counting --steps 20")
@@ -236,31 +248,40 @@ def _learn(
     rate: float | None,
     changes: dict[str, Any],
     as_json: bool,
+    reflector: Callable[[str], str] | None = None,
 ) -> None:
     from fastslow.models import speller
     from fastslow.slow.core_policy import CorePolicy
     from fastslow.slow.evolver import ItemEvolver
-    from fastslow.slow.fast_slow import FastSlowTrainer, FSTConfig
+    from fastslow.slow.fast_slow import BUDGET, FastSlowTrainer, FSTConfig
+    from fastslow.slow.gepa import GepaEvolver
     from fastslow.slow.skills import Skill
     from fastslow.worlds import ciphers, named
 
     chosen, problems = session.settings(core=None if core == SPELLER else core, home=home), named.task(task)
     problems.problem(0)  # a task that there is not is refused before a core is loaded
-    folder = chosen.home / "training" / f"{task}-{method}"
+    folder, config = chosen.home / "training" / f"{task}-{method}", FSTConfig(rate=rate or RATE, **changes)
+    budget = ciphers.WIDTH if core == SPELLER else BUDGET
+    written = GepaEvolver(reflector, budget) if reflector else None
     if core == SPELLER:
-        config = FSTConfig(rate=rate or RATE, **changes)
-        evolver = ItemEvolver(ciphers.WIDTH, shown="{question}>{answer}")
+        evolver = written or ItemEvolver(budget, shown="{question}>{answer}")
         small = FastSlowTrainer(speller.load(), problems, config, prompt=speller.prompt, evolver=evolver)
         _trained(small, method, steps, folder, as_json)
         return
-    config = FSTConfig(rate=rate or RATE, **changes)
     with session.open_learner(chosen, create=True) as learner:
         policy = CorePolicy(learner.core, seed=config.seed)
-        trainer = FastSlowTrainer(policy, problems, config)
+        trainer = FastSlowTrainer(policy, problems, config, evolver=written)
         about = _trained(trainer, method, steps, folder, as_json)
         learner.adopt(Skill.make(learner.core, task, trainer.contexts, policy.delta, _questions(problems), about))
     if not as_json:
         output.emit_text(f"fastslow ask uses it where a question is like the task's: {output.short_path(chosen.home)}")
+
+
+def _reflector(url: str | None, model: str) -> Callable[[str], str] | None:
+    """The key, where the endpoint wants one, stands in OPENAI_API_KEY."""
+    from fastslow.slow.gepa import OpenAIReflector
+
+    return OpenAIReflector(url, model, os.environ.get("OPENAI_API_KEY", "")) if url else None
 
 
 def _questions(task: Any) -> list[str]:
@@ -289,13 +310,14 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
         before = mean_at(trainer.base, trainer.prompt, trainer.task, Context())
         after = mean_at(trainer.policy, trainer.prompt, trainer.task, trainer.contexts[0])
     last = trainer.reports[-1]
-    about = {
+    about: dict[str, Any] = {
         "method": method,
         "steps": last.step,
         "rollouts": last.slow_rollouts + last.fast_rollouts,
         "before": before,
         "after": after,
         "failed": dict(trainer.judge.failed),
+        "reflector failed": dict(getattr(trainer.evolver, "failed", {})),
     }
     if as_json:
         contexts = [context.to_dict() for context in trainer.contexts]
@@ -306,7 +328,8 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
     output.out().print(table)
     for line in trainer.contexts[0].lines():
         output.emit_text(f"  {line}")
-    for reason, count in trainer.judge.failed.items():
-        output.emit_text(f"the verifier failed {output.number(count, 'time')}: {reason}")
+    for who, failed in (("verifier", about["failed"]), ("reflector", about["reflector failed"])):
+        for reason, count in failed.items():
+            output.emit_text(f"the {who} failed {output.number(count, 'time')}: {reason}")
     output.emit_text(f"kept in {output.short_path(folder)}")
     return about
