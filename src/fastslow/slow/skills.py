@@ -50,10 +50,10 @@ class Skill:
         contexts: Sequence[Context],
         delta: Delta,
         questions: Sequence[str],
-        about: dict[str, Any],
+        about: dict[str, Any] | None = None,
     ) -> Skill:
-        """The gate is fitted on the task's ``questions``. Raises InputError where a factor is not finite, or where
-        there are too few questions for a gate."""
+        """The gate is fitted on the task's ``questions``; ``about``, of JSON values, is kept with it. Raises InputError
+        where a factor is not finite, or where there are too few questions for a gate."""
         if not contexts:
             raise InputError("a skill has at least one context, which may be empty")
         factors = {}
@@ -62,7 +62,7 @@ class Skill:
             if not all(bool(t.isfinite().all()) for t in factors[key]):
                 raise InputError(f"the factors of {key} are not finite: train with a smaller --rate")
         gate = Gate.fit([prompt_hidden(core, question) for question in questions], unrelated(core))
-        return cls(task, tuple(contexts), Delta(f"skill-{task}", factors), gate, json.loads(json.dumps(about)))
+        return cls(task, tuple(contexts), Delta(f"skill-{task}", factors), gate, json.loads(json.dumps(about or {})))
 
     @property
     def lines(self) -> tuple[str, ...]:
