@@ -198,7 +198,7 @@ class Learner:
             if skill.lines:
                 alone = replace(reading, row=Row(bare, reading.row.pages))
                 yield "medium", skill.task, " / ".join(skill.lines), 1.0, None, alone
-            named.append(("slow", skill.delta.name, f"{skill.about['rollouts']} rollouts", skill.delta))
+            named.append(("slow", skill.delta.name, f"{skill.about.get('rollouts', 'unknown')} rollouts", skill.delta))
         if reading.fast:
             named.append(("fast", "fast", f"{self.tiers.seen} tokens streamed", self.tiers.fast_delta()))
         for tier, what, text, delta in named:
@@ -228,9 +228,11 @@ class Learner:
     def adopt(self, skill: Skill) -> None:
         """Make what fast-slow training has learned of a task a part of this learner: where a question is like the
         task's, ``ask`` puts the best context before it and switches the adapter on."""
-        skill.save(replay.skill_folder(self.home, skill.task), self.core)
-        about = {"task": skill.task, "contexts": [c.id for c in skill.contexts], "hash": skill.hash(), **skill.about}
+        kept = replay.skill_folder(self.home, skill.task, skill.hash())
+        skill.save(kept, self.core)  # first the files, then the event that names them, then what it takes the place of
+        about = {**skill.about, "task": skill.task, "contexts": [c.id for c in skill.contexts], "hash": skill.hash()}
         self.tiers.apply(self.home.log.append("skill", about, time=self._clock()), skill=skill)
+        replay.sweep_skills(self.home)
 
     # ------------------------------------------------------------------ sleeping and forgetting
 

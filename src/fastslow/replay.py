@@ -23,7 +23,7 @@ from fastslow.slow import Expert
 from fastslow.slow import experts as slow_experts
 from fastslow.slow.skills import Skill
 from fastslow.state import State
-from fastslow.store import Event, Home, snapshots
+from fastslow.store import Event, Home, io, snapshots
 from fastslow.store.log import FIRST_HASH
 from fastslow.tiers import LearnerConfig, Progress, Tiers
 
@@ -114,14 +114,28 @@ def load_expert(home: Home, name: str) -> Expert | None:
         return None
 
 
-def skill_folder(home: Home, task: str) -> Path:
-    return home.folder / "skills" / task
+def skill_folder(home: Home, task: str, sha256: str) -> Path:
+    """Another version of a skill has another folder, so that none is ever half of each."""
+    return home.folder / "skills" / f"{task}-{sha256[:8]}"
+
+
+def _skill_folders(home: Home) -> dict[str, Path]:
+    """By task, where the log says that its skill is."""
+    payloads = [event.payload for event in home.log.events(["skill"])]
+    return {each["task"]: skill_folder(home, each["task"], each["hash"]) for each in payloads}
 
 
 def load_skills(home: Home) -> dict[str, Skill]:
     """The skills that the log speaks of, but those whose folder was removed. Raises StoreError for a damaged one."""
-    named = dict.fromkeys(event.payload["task"] for event in home.log.events(["skill"]))
-    return {task: Skill.load(skill_folder(home, task)) for task in named if skill_folder(home, task).is_dir()}
+    return {task: Skill.load(folder) for task, folder in _skill_folders(home).items() if folder.is_dir()}
+
+
+def sweep_skills(home: Home) -> None:
+    """Remove the folders of skills that were learned anew."""
+    kept = set(_skill_folders(home).values())
+    for folder in (home.folder / "skills").iterdir():
+        if folder not in kept:
+            io.remove_folder(folder)
 
 
 def _sweep(home: Home, tiers: Tiers, events: Sequence[Event] = ()) -> None:

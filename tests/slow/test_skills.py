@@ -89,9 +89,10 @@ def test_ask_uses_a_skill_where_it_opens_and_is_bare_elsewhere(core: Core, tmp_p
 def test_a_damaged_skill_is_named_and_a_removed_one_is_gone(core: Core, tmp_path: Path) -> None:
     with living.open_home(tmp_path, core) as learner:
         learner.adopt(made(core))
-    adapter = tmp_path / "skills" / "legs" / ADAPTER
+    (folder,) = (tmp_path / "skills").iterdir()
+    adapter = folder / ADAPTER
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match="train the skill again"):
+    with pytest.raises(StoreError, match="and train again"):
         living.open_home(tmp_path, core)
     for path in adapter.parent.iterdir():
         path.unlink()
@@ -108,3 +109,23 @@ def test_what_makes_no_skill_is_refused(core: Core) -> None:
         Skill.make(core, "legs", [Context()], delta, QUESTIONS[:2], {})
     with pytest.raises(InputError, match="not finite"):
         made(core, scale=float("inf"))
+
+
+def test_a_skill_learned_anew_takes_the_place_of_the_old_one_whole(core: Core, tmp_path: Path) -> None:
+    old, new = made(core), made(core, scale=0.1)
+    with living.open_home(tmp_path, core) as learner:
+        learner.adopt(old)
+        new.save(tmp_path / "skills" / f"legs-{new.hash()[:8]}", core)  # cut off before its event
+    with living.open_home(tmp_path, core) as learner:
+        assert learner.tiers.skills["legs"].hash() == old.hash()
+        learner.adopt(new)
+    assert [folder.name for folder in (tmp_path / "skills").iterdir()] == [f"legs-{new.hash()[:8]}"]
+    with living.open_home(tmp_path, core) as learner:
+        assert learner.tiers.skills["legs"].hash() == new.hash()
+
+
+def test_a_skill_without_a_history_is_traced(core: Core, tmp_path: Path) -> None:
+    plain = made(core)
+    with living.open_home(tmp_path, core) as learner:
+        learner.adopt(Skill.make(core, "legs", plain.contexts, plain.delta, QUESTIONS))
+        assert "unknown rollouts" in [line.text for line in learner.trace(QUESTIONS[3]).lines]

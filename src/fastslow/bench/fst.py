@@ -44,7 +44,8 @@ POINTS = 6  # of a curve whose asymptote is fitted
 @dataclass(frozen=True)
 class Tier:
     """What is trained, on what and for how long: ``stage`` steps of each task of the stream; every ``every`` steps a
-    point, judged on ``judged`` unseen problems. The rate was chosen on RL alone, with a seed that does not judge."""
+    point, judged on ``judged`` problems drawn for that. The rate was chosen on RL alone, with a seed that does not
+    judge."""
 
     about: str
     config: FSTConfig
@@ -167,7 +168,7 @@ class Point:
 
 
 class Judgement:
-    """Judges a policy on problems that no training sees."""
+    """Judges a policy on problems that are drawn for judging alone."""
 
     def __init__(self, tier: Tier, base: Any, task: Task, seed: int) -> None:
         self.tier, self.base, self.task, self.seed = tier, base, task, seed
@@ -312,11 +313,20 @@ def run(
     sizes = {name: getattr(settings, name) for name in ("about", "steps", "stage", "every", "judged")}
     names = {part: task.name for part, task in settings.tasks(chosen[0]).items()}
     told = {"tier": tier, "seeds": chosen, "samples": SAMPLES, "stages": STAGES, "tasks": names, **sizes}
-    told["config"] = asdict(settings.config)
+    told |= {"config": asdict(settings.config), "asked before": asked_before(settings, chosen)}
     result: dict[str, Any] = {"bench": f"fst-{tier}", "settings": told, "prefixes": prefixes(), **found}
     result["seconds"] = time.perf_counter() - began
     result["summary"] = summary(result)
     return experiment.publish(file, result, fst_report.text(result), partial(fst_report.draw, result=result))
+
+
+def asked_before(tier: Tier, seeds: Sequence[int]) -> float:
+    """The share of the judging problems whose question a training problem asks too: in a task of few questions, all."""
+    shares = []
+    for task in (tier.tasks(seed)["first"] for seed in seeds):
+        known = {task.problem(index).question for index in range(tier.steps * tier.config.problems)}
+        shares.append(mean(task.problem(n, unseen=True).question in known for n in range(tier.judged)))
+    return mean(shares)
 
 
 def _done(job: tuple[str, str, int], tier: int, changes: dict[str, Any]) -> dict[str, Any]:

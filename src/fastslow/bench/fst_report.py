@@ -21,8 +21,9 @@ def text(result: dict[str, Any]) -> str:
 
 `fastslow bench fst --tier {settings["tier"]} --json docs/results/fst-{settings["tier"]}.json`: {settings["about"]},
 seeds {", ".join(map(str, settings["seeds"]))}, {settings["steps"]} steps of {config["problems"]} problems with
-{config["group"]} rollouts each, judged every {settings["every"]} steps on {settings["judged"]} unseen problems with
-{settings["samples"]} answers each (mean@{settings["samples"]}). The rate {config["rate"]:g} is the same for all and was
+{config["group"]} rollouts each, judged every {settings["every"]} steps on {settings["judged"]} problems drawn for that
+({settings["asked before"]:.0%} ask what a problem of the training asks too) with {settings["samples"]} answers each
+(mean@{settings["samples"]}). The rate {config["rate"]:g} is the same for all and was
 chosen on RL alone. The task: {tasks["first"]}.
 
 {_arms(told, result)}
@@ -89,6 +90,10 @@ def _costs(told: dict[str, Any], result: dict[str, Any]) -> str:
         seeds = f"{len(both)} of {len(settings['seeds'])} seeds"
         rows.append([f"KL to the start where RL's best is reached, nats a token ({seeds})", f"{none:.4f}", f"{rl:.4f}"])
         rows.append(["the same, FST under its best context", f"{best:.4f}", f"{rl:.4f}"])
+        alone = [f"{mean(pair[arm]['none'] for pair in both):.3f}" for arm in (1, 0)]
+        rows.append(["what is right there without a context", *alone])
+    last = {arm: [each["points"][-1] for each in result["life"][arm]] for arm in ("FST", "RL")}
+    rows.append(["KL to the start at the end", *(f"{mean(p['kl_none'] for p in last[arm]):.4f}" for arm in last)])
     if told["left zero"]:
         total = settings["steps"] * settings["config"]["problems"]
         zero = {

@@ -63,6 +63,8 @@ class FSTConfig:
             raise InputError(
                 f"{self.group} rollouts do not spread evenly over {self.contexts} contexts: give a multiple"
             )
+        if self.learn and self.group < 2:
+            raise InputError("weights learn from how the rollouts of a problem differ: give a group of at least 2")
         if not (self.evolve or self.learn):
             raise InputError("with neither evolve nor learn there is nothing to train: leave one on")
         if min(self.rate, self.tau) <= 0 or self.kl < 0:
@@ -111,7 +113,9 @@ class FastSlowTrainer:
         self._kept, self._evolved_at = Kept(), -1
         self._about = {
             "config": asdict(self.config),
-            "task": task.name,
+            "task": [task.name, *(p.question for p in self._problems(0, 1))],
+            "evolver": type(self.evolver).__name__,
+            "core": self.policy.core.fingerprint if isinstance(self.policy, CorePolicy) else "",
             "base": sha256(b"".join(p.detach().numpy().tobytes() for p in self.parameters)).hexdigest(),
         }
 

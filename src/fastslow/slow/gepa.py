@@ -1,7 +1,8 @@
 """Evolving contexts with GEPA (arXiv 2507.19457; the extra ``fst``) and a language model that reflects.
 
 GEPA rewrites a context as one text. What it gives back becomes items again, line by line, so that lines that were kept
-keep what is known of them, and the budget and the leak guard hold here as well.
+keep what is known of them, and the budget holds here as well. A line that quotes a question it was written from is left
+out; what else a reflector takes over from the few rollouts it saw is not guarded against.
 """
 
 from __future__ import annotations
@@ -102,12 +103,14 @@ class GepaEvolver:
             valset=list(problems),
             adapter=adapter,
             max_metric_calls=cells + len(population) * len(problems),
-            stop_callbacks=lambda state: adapter.down >= DOWN,
+            stop_callbacks=lambda state: adapter.down >= DOWN or seeds.error is not None,
             callbacks=[seeds],
             reflection_minibatch_size=min(self.minibatch, len(problems)),
             logger=_Quiet(),
             seed=random.randrange(2**31),
         )
+        if seeds.error is not None:  # GEPA itself only warns of what a callback raises
+            raise seeds.error
         texts = [candidate[PART] for candidate in result.candidates]
         found = {
             text: {problems[n].id: score for n, score in scores.items()}
@@ -141,7 +144,7 @@ class _Adapter:
         dataset: Mapping[str, Sequence[Mapping[str, Rollout]]],
         components: Sequence[str],
     ) -> dict[str, str]:
-        """A text that is as it was where the reflector failed: GEPA then keeps nothing."""
+        """Nothing where the reflector failed or changed nothing: GEPA then spends nothing either."""
         text, seen = candidate[PART], [record["rollout"] for record in dataset[PART]]
         asked = ASK.format(text=text, records="\n\n".join(map(_record, seen)), budget=self.evolver.budget)
         try:
@@ -149,21 +152,22 @@ class _Adapter:
         except Exception as error:  # whatever a reflector raises, the training goes on without it
             self.evolver.failed[f"raised {type(error).__name__}"] += 1
             self.down += 1
-            return {PART: text}
+            return {}
         self.down = 0
         fenced = re.search(r"```[a-z]*\n(.*?)\n?```", said, re.DOTALL)
         if not fenced:
             self.evolver.failed["no text between two fences"] += 1
-            return {PART: text}
+            return {}
         context = self._written(fenced[1], self.pool[text], [rollout.problem for rollout in seen])
-        self.pool.setdefault("\n".join(context.lines()), context)
-        return {PART: "\n".join(context.lines())}
+        told = "\n".join(context.lines())
+        self.pool.setdefault(told, context)
+        return {PART: told} if told != text else {}
 
     def _written(self, text: str, parent: Context, problems: Sequence[Problem]) -> Context:
         """The items of a text. A line that quotes a question would hold its answer, and is left out."""
         known = {item.text: item for item in parent.items}
         sources = frozenset(problem.id for problem in problems)
-        asked = [problem.question.splitlines()[-1] for problem in problems]
+        asked = [problem.question.splitlines()[-1].strip() for problem in problems]
         items = []
         for line in dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()):
             if line not in known and any(len(question) >= QUOTED and question in line for question in asked):
@@ -178,8 +182,15 @@ class _Seeds:
 
     def __init__(self, adapter: _Adapter, problems: Sequence[Problem], texts: Sequence[str]) -> None:
         self.adapter, self.problems, self.texts = adapter, list(problems), list(texts)
+        self.error: Exception | None = None
 
     def on_iteration_start(self, event: Mapping[str, Any]) -> None:
+        try:
+            self._join(event)
+        except Exception as error:
+            self.error = error
+
+    def _join(self, event: Mapping[str, Any]) -> None:
         from gepa.core.state import ValsetEvaluation
 
         state = event["state"]

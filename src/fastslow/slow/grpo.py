@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from fastslow.errors import InputError
 from fastslow.slow.contexts import Context
 from fastslow.slow.evolver import Evolver, ItemEvolver
 from fastslow.slow.fast_slow import BUDGET, FSTConfig
+from fastslow.slow.gepa import GepaEvolver, ReflectorError
 from fastslow.slow.rollouts import Answer, Rollout
 from fastslow.slow.verifying import Judge
 from fastslow.store import io
@@ -128,6 +129,26 @@ class FastPhase(TrainerCallback):
         self.trainer, self.problems = trainer, list(problems)
         self._by_id = {problem.id: problem for problem in problems}
         trainer.fast = self
+        if isinstance(self.evolver, GepaEvolver):
+            self.evolver.reflector = self._once(self.evolver.reflector)
+
+    def _once(self, reflector: Callable[[str], str]) -> Callable[[str], str]:
+        """A reflector that one process asks and all hear, because all must evolve the same contexts."""
+        from accelerate.utils import broadcast_object_list
+
+        def ask(prompt: str) -> str:
+            said: list[Any] = [None]
+            if self.trainer.accelerator.is_main_process:
+                try:
+                    said = [reflector(prompt)]
+                except Exception as error:
+                    said = [ReflectorError(str(error))]
+            broadcast_object_list(said)
+            if isinstance(said[0], Exception):
+                raise said[0]
+            return str(said[0])
+
+        return ask
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step:
@@ -153,6 +174,10 @@ class FastPhase(TrainerCallback):
             io.write_atomic(file, json.dumps(about, indent=1).encode())
 
     def _load(self, file: Path) -> None:
+        if not file.exists():
+            raise InputError(
+                f"{file} is missing, without which the training cannot go on: put the checkpoint back there"
+            )
         about = json.loads(file.read_text(encoding="utf-8"))
         self.contexts = [Context.from_dict(each) for each in about["contexts"]]
         self.evolver.credit, self.spent = about["credit"], about["spent"]
@@ -190,8 +215,6 @@ class FastPhase(TrainerCallback):
 
     def _drawn(self, pairs: Sequence[tuple[Context, Problem]]) -> Iterator[Rollout]:
         trainer = self.trainer
-        if trainer.use_vllm:
-            trainer.vllm_generation.sync_weights()
         rows = trainer.args.per_device_train_batch_size
         for at in range(0, len(pairs), rows):
             lines = [context.lines(problem.id) for context, problem in pairs[at : at + rows]]

@@ -101,16 +101,14 @@ class Skill:
             files = {name: (folder / name).read_bytes() for name in said["sha256"]}
             wrong = [name for name, data in files.items() if sha256(data).hexdigest() != said["sha256"][name]]
             if wrong:
-                raise StoreError(
-                    f"{folder / wrong[0]} is not what was saved: train the skill again, or remove {folder}"
-                )
+                raise StoreError(f"{folder / wrong[0]} is not what was saved: remove {folder}, and train again")
             delta = replace(from_peft(files[ADAPTER]), name=f"skill-{said['task']}")
             gate = Gate.from_state(State.from_bytes(files[GATE], layout="gate", version=1))
             contexts = tuple(Context.from_dict(each) for each in said["contexts"])
             return cls(said["task"], contexts, delta, gate, said["about"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"the skill in {folder} cannot be read ({error}): train it again, or remove {folder}"
+                f"the skill in {folder} cannot be read ({error}): remove the folder, and train again"
             ) from error
 
 

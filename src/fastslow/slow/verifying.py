@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 from collections import Counter
@@ -29,20 +28,20 @@ class Judge:
             said = self._said.get(timeout=self.seconds)
         except queue.Empty:
             self.failed["never returned"] += 1
+            self._start()  # the old thread may still return: it has queues of its own
             if self.failed["never returned"] >= PATIENCE:
                 raise InputError(
                     f"the verifier of {self.task.name} did not return within {self.seconds:g} s for {PATIENCE} "
                     "answers: give it a limit of its own"
                 ) from None
-            self._start()  # the old thread may still return: it has queues of its own
             return None
         if isinstance(said, Exception):
             self.failed[f"raised {type(said).__name__}"] += 1
             return None
-        if not isinstance(said, Verdict) or not math.isfinite(said.score) or not 0 <= said.score <= 1:
+        verdict = _plain(said)
+        if verdict is None:
             self.failed["no score between 0 and 1"] += 1
-            return None
-        return said
+        return verdict
 
     def _start(self) -> None:
         self._asked, self._said = queue.Queue(), queue.Queue()
@@ -54,3 +53,13 @@ class Judge:
                 said.put(self.task.verify(*asked.get()))
             except Exception as error:
                 said.put(error)
+
+
+def _plain(said: object) -> Verdict | None:
+    """The verdict in plain values, whatever library its score came from; None where it has no score."""
+    try:
+        score = float(said.score)  # type: ignore[attr-defined]
+        feedback, about = (" ".join(str(text or "").split()) for text in (said.feedback, said.about))  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return Verdict(score, feedback, about) if 0 <= score <= 1 else None

@@ -44,6 +44,15 @@ def remove(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of files for good. Raises StoreError where it cannot be removed."""
+    for path in sorted(folder.iterdir()):
+        remove(path)
+    with _translated(folder):
+        folder.rmdir()
+        sync_folder(folder.parent)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what writes cut off by a crash left in `folder`. Only the owner of the folder may call this."""
     for path in sorted(folder.glob("*.tmp")):

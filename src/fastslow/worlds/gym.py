@@ -37,7 +37,9 @@ class GymTask:
 
     def problem(self, index: int, *, unseen: bool = False) -> Problem:
         entry = self._entry(index, unseen)
-        return Problem(f"{self.name}-{int(unseen)}-{index}", entry["question"].strip(), str(entry["answer"]))
+        return Problem(
+            f"{self.name}-{self.seed}-{int(unseen)}-{index}", entry["question"].strip(), str(entry["answer"])
+        )
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         _, unseen, index = problem.id.rsplit("-", 2)

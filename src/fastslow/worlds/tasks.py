@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
@@ -32,7 +32,8 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     def problem(self, index: int, *, unseen: bool = False) -> Problem:
-        """The problem of this number; the ``unseen`` ones are for judging alone."""
+        """The problem of this number; the ``unseen`` ones are drawn for judging alone, though in a task of few
+        questions they ask what others ask."""
         ...
 
     def verify(self, problem: Problem, answer: str) -> Verdict: ...
@@ -54,7 +55,10 @@ class Stream:
         return self.tasks[min(index // self.every, len(self.tasks) - 1)]
 
     def problem(self, index: int, *, unseen: bool = False) -> Problem:
-        return self.at(index).problem(index, unseen=unseen)
+        task = self.at(index)
+        found = task.problem(index, unseen=unseen)
+        return replace(found, id=f"{self.tasks.index(task)}/{found.id}")
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
-        return next(t for t in self.tasks if problem.id.startswith(f"{t.name}-")).verify(problem, answer)
+        number, _, own = problem.id.partition("/")
+        return self.tasks[int(number)].verify(replace(problem, id=own), answer)
