@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -217,3 +218,44 @@ def test_an_empty_population_is_refused() -> None:
     three = [Context((Item("role", text),)) for text in "abc"]
     with pytest.raises(InputError, match="divides the group"):
         FastSlowTrainer(Reader(), Cipher(5), population=three)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A verifier that says what it is given."""
+
+    said: Any
+    name: str = "saying"
+
+    def problem(self, index: int, *, unseen: bool = False) -> Problem:
+        return Problem(f"saying-{index}", "?", "!")
+
+    def verify(self, problem: Problem, answer: str) -> Any:
+        return self.said(answer) if callable(self.said) else self.said
+
+
+@pytest.mark.parametrize("said", (None, 1.0, Verdict(None), Verdict("much"), Verdict(2.0), Verdict(float("nan"))))  # type: ignore[arg-type]
+def test_what_is_no_score_is_counted(said: Any) -> None:
+    judge = Judge(Saying(said))
+    assert judge(judge.task.problem(0), "x") is None and judge.failed == {"no score between 0 and 1": 1}
+
+
+def test_a_score_of_any_library_becomes_a_plain_one() -> None:
+    judge = Judge(Saying(Verdict(torch.tensor(1.0), " on two\nlines ", 7)))  # type: ignore[arg-type]
+    assert judge(judge.task.problem(0), "x") == Verdict(1.0, "on two lines", "7")
+
+
+def test_a_late_verdict_is_never_taken_for_that_of_another_answer() -> None:
+    def slow(answer: str) -> Verdict:
+        if answer == "slow":
+            time.sleep(0.3)
+            return Verdict(0.0)
+        return Verdict(1.0)
+
+    judge = Judge(Saying(slow), seconds=0.1)
+    for _ in range(PATIENCE - 1):
+        assert judge(judge.task.problem(0), "slow") is None
+    with pytest.raises(InputError, match="did not return"):
+        judge(judge.task.problem(0), "slow")
+    time.sleep(0.4)
+    assert [judge(judge.task.problem(0), "quick") for _ in range(3)] == [Verdict(1.0)] * 3

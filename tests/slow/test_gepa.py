@@ -18,7 +18,7 @@ from fastslow.slow.contexts import Context, Item
 from fastslow.slow.gepa import DOWN, GepaEvolver, OpenAIReflector, ReflectorError
 from fastslow.slow.rollouts import Answer, Rollout
 from fastslow.worlds.ciphers import Cipher, table
-from fastslow.worlds.tasks import Problem
+from fastslow.worlds.tasks import Problem, Verdict
 
 TASK = Cipher(5, 1)
 DRAWN = [TASK.problem(n) for n in range(12)]
@@ -117,3 +117,17 @@ def test_an_empty_population_is_refused() -> None:
         GepaEvolver(told, 60).evolve([], PROBLEMS, roll, 10, 2, Random(1))
     with pytest.raises(InputError, match="at least 1"):
         GepaEvolver(told, 0)
+
+
+def test_a_reflector_without_a_text_costs_no_rollouts_beyond_the_minibatches() -> None:
+    random, spent = Random(3), []
+
+    def lucky(pairs: Sequence[tuple[Context, Problem]]) -> list[Rollout]:
+        spent.append(len(pairs))
+        told = Answer(torch.zeros(1), torch.zeros(1), "x")
+        return [Rollout(p, c.lines(p.id), told, Verdict(float(random.random() < 0.5))) for c, p in pairs]
+
+    evolver = GepaEvolver(lambda prompt: "no fences", 60)
+    contexts = evolver.evolve(SEEDS, PROBLEMS, lucky, 60, 3, Random(1))
+    assert {context.id for context in contexts} == {seed.id for seed in SEEDS}
+    assert spent.count(len(PROBLEMS)) == len(SEEDS) and evolver.failed["no text between two fences"] > 3

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fastslow.errors import InputError
 from fastslow.slow.contexts import Context, Item
+from fastslow.slow.evolver import ItemEvolver
 from fastslow.slow.fast_slow import FSTConfig
-from fastslow.slow.grpo import assigned, grpo_trainer
+from fastslow.slow.grpo import FastPhase, assigned, grpo_trainer
 from fastslow.worlds.tasks import Problem, Verdict
 
 
@@ -97,3 +98,39 @@ def test_what_does_not_come_out_even_is_refused(tiny_core_folder: Path, tmp_path
         grpo_trainer(None, None, Vowels(), CONFIG, steps=1, folder=tmp_path, rows=3)
     with pytest.raises(InputError, match="FastSlowTrainer"):
         grpo_trainer(None, None, Vowels(), FSTConfig(learn=False), steps=1, folder=tmp_path)
+
+
+@dataclass
+class Rank:
+    """As much of trl's trainer as a rollout needs, on one of two processes."""
+
+    process_index: int
+    num_processes: int = 2
+
+    @property
+    def accelerator(self) -> Rank:
+        return self
+
+    @property
+    def processing_class(self) -> Rank:
+        return self
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **_: Any) -> str:
+        return turns[0]["content"]
+
+    def __call__(self, text: str, **_: Any) -> dict[str, Any]:
+        return {"input_ids": text}
+
+    def _generate_single_turn(self, read: list[str], *_: Any) -> tuple[list[list[int]], None]:
+        return [[len(text)] for text in read], None
+
+
+@pytest.mark.parametrize("rank", (0, 1))
+def test_a_process_takes_its_own_part_of_a_group_under_the_contexts_of_that_part(rank: int) -> None:
+    phase = FastPhase(Vowels(), CONFIG, ItemEvolver(100), SEEDS)
+    trainer = Rank(rank)
+    phase.join(trainer, [Vowels().problem(0)])
+    found = phase.rollouts(["vowels-0-0"] * 2, trainer)  # half of the one group of four
+    assert found["context"] == [rank, rank]
+    assert found["prompt_ids"] == ["Sing 0" if rank == 0 else "Vowels alone.\nSing 0"] * 2
+    assert found["completion_ids"] == [[len(text)] for text in found["prompt_ids"]] and phase.spent["slow"] == 4
