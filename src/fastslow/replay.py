@@ -119,22 +119,22 @@ def skill_folder(home: Home, task: str, sha256: str) -> Path:
     return home.folder / "skills" / f"{task}-{sha256[:8]}"
 
 
-def _skill_folders(home: Home) -> dict[str, Path]:
-    """By task, where the log says that its skill is."""
+def _skill_folders(home: Home) -> list[tuple[str, Path]]:
+    """The task and the folder of every skill that the log speaks of, a newer one of the same task later."""
     payloads = [event.payload for event in home.log.events(["skill"])]
-    return {each["task"]: skill_folder(home, each["task"], each["hash"]) for each in payloads}
+    return [(each["task"], skill_folder(home, each["task"], each["hash"])) for each in payloads]
 
 
 def load_skills(home: Home) -> dict[str, Skill]:
-    """The skills that the log speaks of, but those whose folder was removed. Raises StoreError for a damaged one."""
-    return {task: Skill.load(folder) for task, folder in _skill_folders(home).items() if folder.is_dir()}
+    """The newest skill of each task, but those whose folder was removed. Raises StoreError for a damaged one."""
+    return {task: Skill.load(folder) for task, folder in dict(_skill_folders(home)).items() if folder.is_dir()}
 
 
 def sweep_skills(home: Home) -> None:
-    """Remove the folders of skills that were learned anew."""
-    kept = set(_skill_folders(home).values())
-    for folder in (home.folder / "skills").iterdir():
-        if folder not in kept:
+    """Remove the folders of skills that were learned anew, and nothing else that a user may keep there."""
+    named = _skill_folders(home)
+    for folder in {folder for _, folder in named} - set(dict(named).values()):
+        if folder.is_dir():
             io.remove_folder(folder)
 
 

@@ -215,7 +215,7 @@ def distill(
             raise InputError(f"{chosen.home} has no skill {task!r}: learn it first (fastslow train fst --task {task})")
         policy = CorePolicy(learner.core, delta=skill.delta).copy()
         with output.bars() as progress:
-            bar = progress.add_task("judging on unseen problems", total=steps)
+            bar = progress.add_task("judging on problems drawn anew", total=steps)
             told = mean_at(policy, Asked, asked, skill.contexts[0])
             distill(
                 policy,
@@ -309,7 +309,7 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
         if trainer.step < steps:
             message = f"stopped after {trainer.step} of {steps} steps: the same command goes on"
             raise output.Failure(message, output.STOPPED)
-        progress.add_task("judging on unseen problems", total=None)
+        progress.add_task("judging on problems drawn anew", total=None)
         before = mean_at(trainer.base, trainer.prompt, trainer.task, Context())
         after = mean_at(trainer.policy, trainer.prompt, trainer.task, trainer.contexts[0])
     last = trainer.reports[-1]

@@ -302,8 +302,8 @@ def mean_at(
     samples: int = 4,
     seed: int = 0,
 ) -> float:
-    """mean@samples: the mean score of ``samples`` answers to each of ``problems`` unseen problems under a context. A
-    verifier that fails scores 0."""
+    """mean@samples: the mean score of ``samples`` answers to each of ``problems`` problems drawn for judging, under a
+    context. A verifier that fails scores 0."""
     judge, asked = Judge(task), [task.problem(index, unseen=True) for index in range(problems)]
     answers = policy.sample([prompt(context.lines(), problem.question) for problem in asked], samples, seed)
     verdicts = [judge(problem, a.text) for problem, each in zip(asked, answers, strict=True) for a in each]

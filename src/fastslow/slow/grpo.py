@@ -75,35 +75,17 @@ def grpo_trainer(
         raise InputError("this needs the package trl: pip install 'fastslow[trl]'") from None
     fast = FastPhase(task, config, evolver or ItemEvolver(BUDGET), population)
     problems = [task.problem(index) for index in range(steps * config.problems)]
-    on_gpu = torch.cuda.is_available()
-    chosen = {
-        "output_dir": str(folder),
-        "max_steps": steps,
-        "seed": config.seed,
-        "learning_rate": config.rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": config.warm,
-        "weight_decay": 0.0,
-        "per_device_train_batch_size": rows,
-        "gradient_accumulation_steps": batch // (rows * processes),
-        "num_generations": config.group,
-        "num_iterations": 1,
-        "shuffle_dataset": False,  # the fast phase looks ahead
-        "max_completion_length": longest,
-        "temperature": 1.0,
-        "loss_type": "cispo",
-        "epsilon_high": config.tau,  # in trl this is the bound of the ratio itself
-        "scale_rewards": "group",
-        "beta": config.kl,
-        "use_cpu": not on_gpu,
-        "bf16": on_gpu,
-        "report_to": "none",
-        **settings,
-    }
     trainer: Any = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
-        args=GRPOConfig(**chosen),
+        args=GRPOConfig(
+            output_dir=str(folder),
+            max_steps=steps,
+            max_completion_length=longest,
+            per_device_train_batch_size=rows,
+            gradient_accumulation_steps=batch // (rows * processes),
+            **_published(config) | settings,
+        ),
         train_dataset=Dataset.from_list([{"prompt": problem.id} for problem in problems]),
         reward_funcs=fast.rewards,
         rollout_func=fast.rollouts,
@@ -112,6 +94,29 @@ def grpo_trainer(
     )
     fast.join(trainer, problems)
     return trainer
+
+
+def _published(config: FSTConfig) -> dict[str, Any]:
+    """The settings of trl that make its steps those of the paper."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "seed": config.seed,
+        "learning_rate": config.rate,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": config.warm,
+        "weight_decay": 0.0,
+        "num_generations": config.group,
+        "num_iterations": 1,
+        "shuffle_dataset": False,  # the fast phase looks ahead
+        "temperature": 1.0,
+        "loss_type": "cispo",
+        "epsilon_high": config.tau,  # in trl this is the bound of the ratio itself
+        "scale_rewards": "group",
+        "beta": config.kl,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu,
+        "report_to": "none",
+    }
 
 
 class FastPhase(TrainerCallback):
