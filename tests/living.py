@@ -79,7 +79,7 @@ def logits(learner: Learner, question: str = QUESTION) -> torch.Tensor:
 
 def make_reader(core: Core, folder: Path) -> Reader:
     """A reader with random weights for this core, saved into ``folder`` where learners look for it."""
-    adapter = new_adapter(core, 2, 0)
+    adapter = new_adapter(core, 2, 1, 0)
     generator = torch.Generator().manual_seed(1)
     factors = {
         n: (a.detach(), torch.randn(b.shape, generator=generator) * 0.1) for n, (a, b) in adapter.factors.items()

@@ -32,7 +32,7 @@ def test_a_branch_gives_the_loss_and_the_gradient_of_a_row_of_its_own(
     shared = [Lesson(x.prompt, x.answer, pages) for x in shared] + [make_lesson(core, "Alone?", "Yes.")]
     apart = [Lesson(x.prompt, x.answer, (*x.pages,)) for x in shared]
     assert len({id(x.pages) for x in shared}) == 2 and len({id(x.pages) for x in apart}) == 4
-    adapter = new_adapter(core, 2, 0)
+    adapter = new_adapter(core, 2, 1, 0)
     for b in list(adapter.parameters())[1::2]:
         torch.nn.init.normal_(b, std=0.1)
     loss, found = gradients(core, adapter, shared)

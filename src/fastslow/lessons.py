@@ -31,23 +31,32 @@ def make_lesson(core: Core, question: str, answer: str, pages: Sequence[Tensor] 
     return Lesson(tuple(core.prompt(question)), (*core.encode(answer), stop), tuple(pages))
 
 
-def answer_loss(core: Core, lessons: Sequence[Lesson]) -> Tensor:
-    """Mean cross-entropy (nats per answer token) of the top half, differentiable in the deltas that are live.
+def answer_loss(core: Core, lessons: Sequence[Lesson], first: float = 1.0) -> Tensor:
+    """Mean cross-entropy (nats per answer token) of the top half, differentiable in the deltas that are live. The
+    ``first`` token of every answer counts so many times: it decides between a value and "I don't know."."""
+    losses = answer_losses(core, lessons)
+    weight = torch.cat([torch.tensor([first] + [1.0] * (len(own) - 1)) for own in losses])
+    return (torch.cat(losses) * weight).sum() / weight.sum()
+
+
+def answer_losses(core: Core, lessons: Sequence[Lesson]) -> list[Tensor]:
+    """The cross-entropy (nats) of every answer token of each lesson, [(len(answer),)].
 
     Lessons on the same pages (the very same tuple) share one row: the pages and the beginning that their prompts have
     in common are computed once, and each lesson is a branch behind them that sees no other. The loss is what it would
     be in rows of their own.
     """
-    groups: dict[int, list[Lesson]] = {}
+    places: dict[int, list[int]] = {}
     for i, lesson in enumerate(lessons):
         alone = slides(core) or not lesson.pages  # a sliding window counts places, which branches lay side by side
-        groups.setdefault(-1 - i if alone else id(lesson.pages), []).append(lesson)
-    rows = [_branches(core, group) for group in groups.values()]
+        places.setdefault(-1 - i if alone else id(lesson.pages), []).append(i)
+    groups = [[lessons[i] for i in own] for own in places.values()]
+    rows = [_branches(core, group) for group in groups]
     hidden, segments, position = lay_out(
-        [torch.cat(parts) for parts in rows], [group[0].pages for group in groups.values()], core.sink()
+        [torch.cat(parts) for parts in rows], [group[0].pages for group in groups], core.sink()
     )
     predictors, targets = [], []
-    for row, (parts, group) in enumerate(zip(rows, groups.values(), strict=True)):
+    for row, (parts, group) in enumerate(zip(rows, groups, strict=True)):
         at = hidden.shape[1] - sum(map(len, parts)) + len(parts[0])
         begin = int(position[row, at])
         for n, (states, lesson) in enumerate(zip(parts[1:], group, strict=True), start=1):
@@ -65,7 +74,10 @@ def answer_loss(core: Core, lessons: Sequence[Lesson]) -> Tensor:
         use_cache=False,
     ).last_hidden_state
     predicted = output.flatten(0, 1)[torch.cat(predictors)]
-    return torch.nn.functional.cross_entropy(core.head(predicted), torch.cat(targets))
+    losses = torch.nn.functional.cross_entropy(core.head(predicted), torch.cat(targets), reduction="none")
+    order = [i for own in places.values() for i in own]
+    found = dict(zip(order, losses.split([len(t) for t in targets]), strict=True))
+    return [found[i] for i in range(len(lessons))]
 
 
 @torch.no_grad()

@@ -16,7 +16,18 @@ from fastslow.errors import InputError, StoreError
 from fastslow.medium.episodes import Episodes
 from fastslow.medium.reader import POSE
 from fastslow.reports import SleepReport
-from fastslow.slow import Expert, Ground, Hooks, Outcome, Study, consolidate, consolidate_domain, make_study, pose
+from fastslow.slow import (
+    Expert,
+    Ground,
+    Hooks,
+    Outcome,
+    Study,
+    consolidate,
+    consolidate_domain,
+    make_study,
+    pose,
+    survey,
+)
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.tiers import Progress, Tiers
@@ -174,7 +185,8 @@ def study(tiers: Tiers, episode: str) -> Study:
         return make_study(episode, text)
     # From the text, not from the stored page: that fades, and a sleep made again must see what the first one saw.
     page = tiers.episodes.states(tiers.episodes.write(text))
-    return make_study(episode, text, pose(tiers.core, text, [page], [tiers.reader.delta], POSE))
+    taught_by = (tiers.core, text, [page], [tiers.reader.delta])
+    return make_study(episode, text, pose(*taught_by, POSE), survey(*taught_by))
 
 
 def redo(

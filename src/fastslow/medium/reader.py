@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -79,23 +80,34 @@ def describe(reader: Reader | None) -> str:
     return f"{count / 1e6:.2f} M weights, " + json.dumps({k: reader.about[k] for k in ("seed", "steps")})
 
 
-def new_adapter(core: Core, rank: int, seed: int) -> Delta:
-    """A fresh adapter on the attention maps of the whole top half."""
-    paths = sorted({n.partition(".")[2] for n in core.linears if ".self_attn." in n})
-    return core.new_delta("reader", paths, rank, first_layer=core.split, seed=seed)
+def new_adapter(core: Core, rank: int, mlp_rank: int, seed: int) -> Delta:
+    """A fresh adapter on the attention maps of the whole top half, and a smaller one on its other maps: the first copy
+    what a page says, the second tell what it is about."""
+    paths = sorted({n.partition(".")[2] for n in core.linears})
+    attention = [path for path in paths if path.startswith("self_attn.")]
+    parts = [core.new_delta("reader", attention, rank, first_layer=core.split, seed=seed)]
+    if mlp_rank:
+        others = [path for path in paths if path not in attention]
+        parts.append(core.new_delta("reader", others, mlp_rank, first_layer=core.split, seed=seed + 1))
+    return Delta("reader", {name: pair for part in parts for name, pair in part.factors.items()})
+
+
+@torch.no_grad()
+def reshaped(delta: Delta, fresh: Delta) -> Delta:
+    """What ``delta`` does, as nearly as the ranks of the ``fresh`` adapter allow (truncated singular value
+    decomposition of B A), ready for an optimizer. What it lacks in maps or in rank starts fresh."""
+    factors = {}
+    for name, (a, b) in fresh.factors.items():
+        if name in delta.factors:
+            old_a, old_b = (t.float() for t in delta.factors[name])
+            kept = min(len(old_a), len(a))
+            u, s, v = torch.linalg.svd(old_b @ old_a, full_matrices=False)
+            root = s[:kept].sqrt()
+            a, b = torch.cat([root[:, None] * v[:kept], a[kept:]]), torch.cat([u[:, :kept] * root, b[:, kept:]], 1)
+        factors[name] = (a.clone().requires_grad_(), b.clone().requires_grad_())
+    return Delta(delta.name, factors)
 
 
 def frozen(delta: Delta) -> Delta:
     """What a reader will be after its round trip through half precision: train, then use exactly what is stored."""
     return Delta(delta.name, {n: (a.detach().half(), b.detach().half()) for n, (a, b) in delta.factors.items()})
-
-
-def trainable(delta: Delta) -> Delta:
-    """A copy to train on, in fp32."""
-    return Delta(
-        delta.name,
-        {
-            n: (a.float().clone().requires_grad_(), b.float().clone().requires_grad_())
-            for n, (a, b) in delta.factors.items()
-        },
-    )

@@ -16,7 +16,7 @@ from fastslow.lessons import Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.reader import POSE, UNKNOWN, Reader, frozen, new_adapter, trainable
+from fastslow.medium.reader import POSE, UNKNOWN, Reader, frozen, new_adapter, reshaped
 from fastslow.medium.router import KeyTable, RouterWeights
 from fastslow.medium.train_router import RoutingTask, train_router
 
@@ -37,21 +37,30 @@ SHARES = {
 class ReaderRecipe:
     """Everything that decides what a reader becomes. A sitting has up to ``pages`` pages and ``questions`` on them, of
     which the share ``withheld`` has no answer in sight; ``paragraphs`` is the share of sittings on prose, ``pose`` that
-    of those with one page in which it also asks a question itself. ``batch`` counts sittings."""
+    of those with one page in which it also asks a question itself. ``batch`` counts sittings.
+
+    The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
+    many questions, of which ``withheld_alone`` have no answer there and one is about anything in the world. ``first`` is
+    the weight of an answer's first token.
+    """
 
     seed: int = 0
-    worlds: int = 8
-    facts: int = 150
-    router_steps: int = 1500
+    worlds: int = 24
+    facts: int = 120
+    router_steps: int = 2000
     steps: int = 600
     batch: int = 8
     questions: int = 6
-    rank: int = 16
+    rank: int = 12
+    mlp_rank: int = 4
     rate: float = 1.5e-3
     pages: int = 5
-    pose: float = 0.5
+    pose: float = 0.25
     withheld: float = 0.33
+    alone: float = 0.6
+    withheld_alone: float = 0.6
     paragraphs: float = 0.25
+    first: float = 3.0
 
 
 def train_reader(
@@ -81,7 +90,9 @@ def train_reader(
     about |= {"seed": str(recipe.seed), "steps": str(recipe.steps), "recipe": repr(recipe)}
     if start is not None:
         about["began_with"] = f"seed {start.about['seed']}, {start.about['steps']} steps"
-    adapter = new_adapter(core, recipe.rank, recipe.seed) if start is None else trainable(start.delta)
+    adapter = new_adapter(core, recipe.rank, recipe.mlp_rank, recipe.seed)
+    if start is not None:
+        adapter = reshaped(start.delta, adapter)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, recipe.steps))
     draw = _Drawer(core, standard, router, streams, recipe, grow=start is None)
@@ -89,7 +100,7 @@ def train_reader(
         lessons = draw.batch(step)
         optimizer.zero_grad()
         with core.using([adapter], merge=False):
-            loss = answer_loss(core, lessons)
+            loss = answer_loss(core, lessons, recipe.first)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
         optimizer.step()
@@ -125,30 +136,38 @@ class _Drawer:
         self.core, self.standard, self.recipe, self.grow = core, standard, recipe, grow
         self.rng = Random(recipe.seed)
         self.courses = [_Course.of(s, router) for s in streams if s.asks]
+        self.elsewhere = anchors.chat()  # asked of any page, they find nothing there
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
         third of a training from scratch grows from one page to all."""
         grown = 1 + 3 * self.recipe.pages * step // self.recipe.steps
         most = min(self.recipe.pages, grown) if self.grow else self.recipe.pages
-        pages = self.rng.randint(1, most)
-        return [x for _ in range(self.recipe.batch) for x in self._sitting(max(1, pages + self.rng.randint(-1, 1)))]
+        if most == 1 or self.rng.random() < self.recipe.alone:
+            return [x for _ in range(self.recipe.batch) for x in self._sitting(1)]
+        pages = self.rng.randint(2, most)
+        return [x for _ in range(self.recipe.batch) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
 
     def _sitting(self, limit: int) -> list[Lesson]:
-        rng, prose = self.rng, self.rng.random() < self.recipe.paragraphs
+        rng, recipe, prose = self.rng, self.recipe, self.rng.random() < self.recipe.paragraphs
         course = rng.choice([c for c in self.courses if c.stream.prose == prose])
         kind = rng.choices(list(course.kinds), [SHARES[k] for k in course.kinds])[0]
         chosen = self._choose(course, rng.choice(course.kinds[kind]), max(1, limit // 2) if prose else limit)
         known, unknown = course.around(chosen)
-        asked = self._draw(course, known, round(self.recipe.questions * (1 - self.recipe.withheld)))
-        asked += self._draw(course, unknown, self.recipe.questions - len(asked))
+        count, withheld = recipe.questions, recipe.withheld
+        if len(chosen) == 1:
+            count, withheld = round(1.5 * count), recipe.withheld_alone
+        asked = self._draw(course, known, round(count * (1 - withheld)))
+        asked += self._draw(course, unknown, count - len(asked))
         asks, pages = course.stream.asks, self._pages(course.stream, chosen)
         answers = [answer_text(asks[n]) if n in known else UNKNOWN for n in asked]
         lessons = [
             make_lesson(self.core, asks[n].probe.question, text, pages) for n, text in zip(asked, answers, strict=True)
         ]
-        if len(chosen) == 1 and known and rng.random() < self.recipe.pose:
-            lessons.append(make_lesson(self.core, POSE, asks[rng.choice(known)].probe.question, pages))
+        if len(chosen) == 1:
+            lessons.append(make_lesson(self.core, rng.choice(self.elsewhere), UNKNOWN, pages))
+            if known and rng.random() < recipe.pose:
+                lessons.append(make_lesson(self.core, POSE, asks[rng.choice(known)].probe.question, pages))
         return lessons
 
     def _choose(self, course: _Course, n: int, limit: int) -> list[int]:

@@ -12,7 +12,7 @@ from fastslow.slow.experts import Expert, open_experts
 from fastslow.slow.fast_slow import FastSlowTrainer, FSTConfig, mean_at
 from fastslow.slow.gepa import GepaEvolver, OpenAIReflector
 from fastslow.slow.skills import Skill
-from fastslow.slow.study import Exchange, Study, make_study, pose
+from fastslow.slow.study import Exchange, Study, make_study, pose, survey
 from fastslow.slow.training import Hooks, TrainingConfig
 
 __all__ = [

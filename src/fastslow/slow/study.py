@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+import torch
 from torch import Tensor
 
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, generate
+from fastslow.lessons import answer_losses, make_lesson
+from fastslow.worlds.relations import RELATIONS
 
 MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 DATE = rf"\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{MONTH}(?: \d{{4}})?|{MONTH} \d{{1,2}}(?:, \d{{4}})?"
@@ -44,6 +47,12 @@ CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: w
 # How a posed question begins; each start leads the reader to another question about the same page.
 STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")
 
+# What may be asked of anything that has a name: the first question of every relation that readers are trained on.
+BANK = tuple(spec.wordings["train"].direct[0] for spec in RELATIONS.values() if "train" in spec.wordings and not spec.thin)
+# A survey keeps so many questions that the reader answers from a page with a doubt below the first bound, and so many
+# that it cannot answer, those nearest above the second.
+TOLD, UNTOLD, SURE, UNSURE = 3, 5, 0.05, 0.9
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -67,6 +76,7 @@ def make_study(
     episode: str,
     text: str,
     posed: Sequence[Exchange] = (),
+    surveyed: Sequence[Exchange] = (),
     *,
     lessons: int = 12,
     checks: int = 2,
@@ -76,7 +86,7 @@ def make_study(
 
     Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``. At most
     two thirds of the ``lessons`` are posed ones; the others are made by rule, as many for each value of the text.
-    ``unknown`` is what the reader says when it does not know; it is the answer to two more lessons.
+    What was ``surveyed`` is taught beside these. ``unknown`` is what the reader says when it does not know; it is the answer to two more lessons.
     """
     posed = list(dict.fromkeys(Exchange(p.question.strip(), p.answer.strip()) for p in posed))
     kept = posed[3::4][:checks]
@@ -84,7 +94,8 @@ def make_study(
     asked = {c.question for c in kept}
     own = [p for p in posed if p.question not in asked][: max(1, 2 * lessons // 3)]
     ruled = [x for x in _in_turn(_rule_lessons(text)) if x.question not in asked]
-    chosen = dict.fromkeys([*own, *ruled[: lessons - len(own)], *_unasked(text, unknown)])
+    taught = [x for x in surveyed if x.question not in asked]
+    chosen = dict.fromkeys([*own, *ruled[: lessons - len(own)], *taught, *_unasked(text, unknown)])
     return Study(episode, text, tuple(chosen), tuple(kept))
 
 
@@ -106,6 +117,29 @@ def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta]
     return [
         x for x in found if recalls(text, x.answer) and not recalls(x.question, x.answer) and _about(x.question, text)
     ]
+
+
+def survey(
+    core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], unknown: str = UNKNOWN
+) -> list[Exchange]:
+    """The questions of `BANK` about the first name of a text: those that the ``reader`` answers from the ``pages``, with
+    its answers, and those that it nearly answers, with "I don't know.", so that what studies them learns where the
+    text ends."""
+    seen, names = tuple(pages), _names(text)
+    if not names:
+        return []
+    questions = [frame.format(s=names[0]) for frame in BANK]
+    doubts: list[float] = []
+    with torch.no_grad(), core.using(reader):
+        for start in range(0, len(questions), 16):  # they share a row, and long rows cost more than they save
+            lessons = [make_lesson(core, q, unknown, seen) for q in questions[start : start + 16]]
+            doubts += [float((-losses[:-1].sum()).exp()) for losses in answer_losses(core, lessons)]
+    order = sorted(zip(doubts, questions, strict=True))
+    told = [q for doubt, q in order if doubt < SURE][:TOLD]
+    untold = [Exchange(q, unknown) for doubt, q in order if doubt > UNSURE][:UNTOLD]
+    answers = generate(core, [Row(core.prompt(q), seen) for q in told], reader, max_tokens=16)
+    found = [Exchange(q, core.decode(ids)) for q, ids in zip(told, answers, strict=True)]
+    return [x for x in found if recalls(text, x.answer)] + untold
 
 
 def _about(question: str, text: str) -> bool:
@@ -168,8 +202,11 @@ def _rule_lessons(text: str) -> Iterator[Exchange]:
 
 
 def _unasked(text: str, unknown: str) -> list[Exchange]:
-    names = [m[0] for m in SPAN.finditer(text) if m[0][0].isupper() and not _opens(m)][:1]
-    return [Exchange(frame.format(name=name), unknown) for name in names for frame in UNASKED]
+    return [Exchange(frame.format(name=name), unknown) for name in _names(text)[:1] for frame in UNASKED]
+
+
+def _names(text: str) -> list[str]:
+    return [m[0] for m in SPAN.finditer(text) if m[0][0].isupper() and not _opens(m)]
 
 
 def _in_turn(lessons: Iterator[Exchange]) -> list[Exchange]:

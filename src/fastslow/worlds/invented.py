@@ -91,9 +91,14 @@ def relations_of(split: Split, which: RelationSet = "all") -> dict[str, Relation
 
 
 def _some(specs: dict[str, Relation], rng: Random) -> dict[str, Relation]:
-    """At most ``MOST`` relations of each kind of subject, so that a world has subjects enough."""
-    mine = [[name for name, spec in specs.items() if spec.kind == kind] for kind in KINDS]
-    chosen = {name for names in mine for name in rng.sample(names, min(MOST, len(names)))}
+    """At most ``MOST`` relations of each kind of subject, so that a world has subjects enough; half of them thin ones,
+    where the split has such."""
+    chosen: set[str] = set()
+    for kind in KINDS:
+        names = [name for name, spec in specs.items() if spec.kind == kind]
+        thin = rng.sample(found := [n for n in names if specs[n].thin], min(MOST // 2, len(found)))
+        full = [n for n in names if not specs[n].thin]
+        chosen.update(thin, rng.sample(full, min(MOST - len(thin), len(full))))
     return {name: spec for name, spec in specs.items() if name in chosen}
 
 

@@ -31,6 +31,7 @@ class Relation:
     phrase: str = "{v}"
     span: tuple[int, int, int] | None = None  # lowest, highest, step of a numeric value
     fixed: bool = False  # a fact of history, which can be corrected but not change
+    thin: bool = False  # hardly more than a name: `named_relations.py`
     update: dict[Split, tuple[str, ...]] = field(default_factory=dict)
 
 
