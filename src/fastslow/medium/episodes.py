@@ -36,7 +36,7 @@ class RecallConfig:
     direct: int = 6
     margin: float = 0.25
     witnesses: int = 2
-    certain: float = 0.7
+    certain: float = 0.8
     leads: int = 3
     hops: int = 2
     budget: int = 400

@@ -40,8 +40,8 @@ class ReaderRecipe:
     of those with one page in which it also asks a question itself. ``batch`` counts sittings.
 
     The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
-    many questions, of which ``withheld_alone`` have no answer there and one is about anything in the world. ``first`` is
-    the weight of an answer's first token.
+    many questions, of which ``withheld_alone`` have no answer there, and one more about anything in the world.
+    ``first`` is the weight of an answer's first token.
     """
 
     seed: int = 0

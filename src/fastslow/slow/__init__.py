@@ -45,4 +45,5 @@ __all__ = [
     "mean_at",
     "open_experts",
     "pose",
+    "survey",
 ]

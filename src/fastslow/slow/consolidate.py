@@ -44,7 +44,7 @@ class FactsConfig:
     """How facts are consolidated.
 
     ``group``: how many episodes share an expert. ``above``: the share of the core's depth that stays as it is.
-    ``accept``: the share of an episode's checks that must be recalled. ``rounds``: after each, what is not yet
+    ``accept``: the share of an episode's checks that must be recalled. ``rounds``: after each, what is not yet wholly
     recalled is studied again. ``replay``: lessons of each older episode that are mixed in. ``anchors`` and ``probes``:
     how many texts of each kind hold the core still (with an ``anchor_weight``) and judge it.
     """
@@ -64,7 +64,7 @@ class FactsConfig:
     group: int = 1
     above: float = 0.45
     rounds: int = 2
-    accept: float = 0.75
+    accept: float = 0.5
     replay: int = 6
     anchors: int = 8
     probes: int = 4
@@ -168,7 +168,7 @@ def consolidate(
             if not _study_round(job, training, place, hooks or Hooks()):
                 return Outcome(previous, None, _state(training, place, data))
             shares = recall(core, new, Expert.make(training.delta, None, ()).delta)
-            missed = tuple(i for i, share in enumerate(shares) if share < config.accept)
+            missed = tuple(i for i, share in enumerate(shares) if share < 1.0)
             place = _Place(place.round + 1, training.step, missed)
     except (TrainingDiverged, InputError) as error:
         return _nothing(previous, new, str(error), training.step)
@@ -214,7 +214,8 @@ def _materials(job: _Job, missed: Sequence[Study], held: Sequence[Study]) -> lis
 
 def _judge(job: _Job, training: Training, place: _Place, matched: Callable[[str], Collection[str]] | None) -> Outcome:
     """Accept what is recalled, or roll everything back where a bound is broken."""
-    accepted = [s.episode for i, s in enumerate(job.new) if i not in place.missed]
+    shares = recall(job.core, job.new, Expert.make(training.delta, None, ()).delta)
+    accepted = [s.episode for s, share in zip(job.new, shares, strict=True) if share >= job.config.accept]
     held = (*(s.episode for s in job.older), *accepted)
     expert = Expert.make(training.delta, None, held)
     found = measure(job.ground.deep, expert, job.ground.probes, matched)
@@ -224,7 +225,7 @@ def _judge(job: _Job, training: Training, place: _Place, matched: Callable[[str]
     reason = broken(job.config.bounds, found, before, after)
     if reason:
         return _nothing(job.previous, job.new, reason, training.step, found, before, after)
-    rejected = {job.new[i].episode: "not recalled with its page off" for i in place.missed}
+    rejected = {s.episode: "not recalled with its page off" for s in job.new if s.episode not in accepted}
     report = Report(tuple(accepted), rejected, "", training.step, **found, older_before=before, older_after=after)
     if not accepted:
         return Outcome(job.previous, report)

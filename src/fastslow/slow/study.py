@@ -48,7 +48,9 @@ CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: w
 STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")
 
 # What may be asked of anything that has a name: the first question of every relation that readers are trained on.
-BANK = tuple(spec.wordings["train"].direct[0] for spec in RELATIONS.values() if "train" in spec.wordings and not spec.thin)
+BANK = tuple(
+    spec.wordings["train"].direct[0] for spec in RELATIONS.values() if "train" in spec.wordings and not spec.thin
+)
 # A survey keeps so many questions that the reader answers from a page with a doubt below the first bound, and so many
 # that it cannot answer, those nearest above the second.
 TOLD, UNTOLD, SURE, UNSURE = 3, 5, 0.05, 0.9
@@ -86,7 +88,8 @@ def make_study(
 
     Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``. At most
     two thirds of the ``lessons`` are posed ones; the others are made by rule, as many for each value of the text.
-    What was ``surveyed`` is taught beside these. ``unknown`` is what the reader says when it does not know; it is the answer to two more lessons.
+    What was ``surveyed`` is taught beside these. ``unknown`` is what the reader says when it does not know; it is the
+    answer to two more lessons.
     """
     posed = list(dict.fromkeys(Exchange(p.question.strip(), p.answer.strip()) for p in posed))
     kept = posed[3::4][:checks]
@@ -122,8 +125,8 @@ def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta]
 def survey(
     core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], unknown: str = UNKNOWN
 ) -> list[Exchange]:
-    """The questions of `BANK` about the first name of a text: those that the ``reader`` answers from the ``pages``, with
-    its answers, and those that it nearly answers, with "I don't know.", so that what studies them learns where the
+    """Questions of `BANK` about the first name of a text: those that the ``reader`` answers from the ``pages``, with
+    its answers, and those that it nearly answers, with "I don't know.", so that who studies them learns where the
     text ends."""
     seen, names = tuple(pages), _names(text)
     if not names:

@@ -36,8 +36,8 @@ _HEADINGS: dict[tuple[str, str], str] = {
     ("person", "person"): "uncle, aunt, nephew, stepmother, best friend, pen friend, housekeeper, singing teacher, "
     "chess opponent, dance partner, interpreter, assistant, successor, predecessor, godchild, next-door neighbour, "
     "running mate, tax adviser, idol",
-    ("person", "firm"): "phone company, gym, driving school, record label, travel agency, pension fund, favourite shop, "
-    "energy provider, former landlord",
+    ("person", "firm"): "phone company, gym, driving school, record label, travel agency, pension fund, "
+    "favourite shop, energy provider, former landlord",
     ("person", "city"): "wedding town, school town, place of exile, place of the accident, honeymoon city, "
     "city of the first concert, dream destination, place of military service, town of the grandparents",
     ("person", "number"): "house number, membership number, number of books, bus pass, record time, chess rating, "
@@ -48,8 +48,8 @@ _HEADINGS: dict[tuple[str, str], str] = {
     ("person", "animal"): "favourite animal, animal on the ring, childhood pet, animal in the garden",
     ("person", "dish"): "usual breakfast, birthday dish, hated dish, lunch of today, family recipe",
     ("person", "material"): "ring material, boat material, material of the walking stick",
-    ("firm", "person"): "caterer, receptionist, archivist, foreman, recruiter, longest-serving worker, first apprentice, "
-    "whistle-blower, legal adviser, company doctor, cashier, deputy, heir apparent",
+    ("firm", "person"): "caterer, receptionist, archivist, foreman, recruiter, longest-serving worker, "
+    "first apprentice, whistle-blower, legal adviser, company doctor, cashier, deputy, heir apparent",
     ("firm", "firm"): "auditing firm, law firm, cleaning firm, partner company, advertising agency, printing works",
     ("firm", "city"): "warehouse city, training centre, port of loading, laboratory, largest market, archive town, "
     "city of the first branch",
@@ -63,8 +63,8 @@ _HEADINGS: dict[tuple[str, str], str] = {
     ("firm", "material"): "material of the desks, window frames, wall panels",
     ("place", "person"): "bishop, postmaster, fire chief, police chief, station master, harbour master, bell ringer, "
     "lamplighter, watchman, headmaster, coroner, town crier, treasurer, organist, librarian, gravedigger, poet",
-    ("place", "firm"): "water company, power company, bus operator, local brewery, phone provider, owner of the quarry, "
-    "waste collector, newspaper publisher",
+    ("place", "firm"): "water company, power company, bus operator, local brewery, phone provider, "
+    "owner of the quarry, waste collector, newspaper publisher",
     ("place", "city"): "seat of the diocese, rival town, nearest hospital, nearest airport, county seat, "
     "ferry destination, former capital, source of the drinking water",
     ("place", "number"): "number of churches, number of schools, postal code, number of bridges, number of streets, "
