@@ -1,5 +1,6 @@
 """Questions posed by a reader: kept only where the answer stands in the text and not in the question."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from fastslow.core import Core
 from fastslow.slow import study as module
-from fastslow.slow.study import STARTS, pose
+from fastslow.slow.study import STARTS, pose, survey
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,26 @@ def test_a_random_core_poses_nothing_that_the_text_does_not_hold(core: Core) -> 
     text = "Mira lives in Tolvar."
     found = pose(core, text, [core.hidden(text)], [], "Ask me one question.")
     assert all(module.recalls(text, x.answer) for x in found)
+
+
+def test_a_survey_tells_what_the_page_answers_and_what_it_does_not(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "The founder of the Tolvar Guild is Mira Kesh."
+    monkeypatch.setattr(module, "BANK", tuple(f"Question {n} about {{s}}?" for n in range(20)))
+    doubts = iter([0.01] * 2 + [0.5] * 8 + [0.95] * 10)
+
+    def losses(_: Core, lessons: list[object]) -> list[torch.Tensor]:
+        return [torch.tensor([-math.log(next(doubts)), 9.0]) for _ in lessons]  # the stop token does not count
+
+    def fake(_: Core, rows: list[module.Row], __: object, *, max_tokens: int) -> list[list[int]]:
+        return [core.encode(answer) for answer in ("Mira Kesh.", "Somebody else.")][: len(rows)]
+
+    monkeypatch.setattr(module, "answer_losses", losses)
+    monkeypatch.setattr(module, "generate", fake)
+    found = survey(core, text, [torch.zeros(2, core.width)], [])
+    assert [x.answer for x in found] == ["Mira Kesh.", *["I don't know."] * module.UNTOLD]
+    assert found[0].question == "Question 0 about Tolvar Guild?"
+    assert {x.question for x in found[1:]} == {f"Question {n} about Tolvar Guild?" for n in range(10, 15)}
+
+
+def test_a_text_without_a_name_is_not_surveyed(core: Core) -> None:
+    assert survey(core, "it rains.", [torch.zeros(2, core.width)], []) == []

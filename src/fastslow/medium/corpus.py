@@ -23,6 +23,7 @@ from fastslow.worlds.names import FIRM_WORDS, Split
 
 NAMED = frozenset(ENTITY.values())
 ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sw"))
+LIGHT = "bcdfghjklmnprstvwz"
 CLUSTERS = tuple(re.findall(r"\w+", "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll ss nn zz mpt lf rst ngl bb dd xt"))
 ENDINGS = ("", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well")
 SPEECH: tuple[tuple[Split, RelationSet], ...] = (("train", "all"), ("tune", "shared"))
@@ -110,7 +111,9 @@ def _spoken(seed: int, texts: list[str], asks: list[Ask]) -> tuple[list[str], li
 
 
 def _name(rng: Random) -> str:
-    word = rng.choice(ONSETS) + rng.choice("aeiou") + rng.choice(CLUSTERS) + rng.choice("aeiouy")
+    """Two to four syllables: what is hard to copy is a long name whose syllables resemble each other."""
+    light = [rng.choice(LIGHT) + rng.choice("aeiou") for _ in range(rng.choice((0, 0, 1, 1, 2)))]
+    word = rng.choice(ONSETS) + rng.choice("aeiou") + "".join(light) + rng.choice(CLUSTERS) + rng.choice("aeiouy")
     return (word + rng.choice(ENDINGS)).capitalize()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -158,7 +158,7 @@ class _Drawer:
         if len(chosen) == 1:
             count, withheld = round(1.5 * count), recipe.withheld_alone
         asked = self._draw(course, known, round(count * (1 - withheld)))
-        asked += self._draw(course, unknown, count - len(asked))
+        asked += self._draw(course, unknown, count - len(asked), {_sort(course.stream.asks[n]) for n in known})
         asks, pages = course.stream.asks, self._pages(course.stream, chosen)
         answers = [answer_text(asks[n]) if n in known else UNKNOWN for n in asked]
         lessons = [
@@ -181,9 +181,13 @@ class _Drawer:
                 chosen.append(i)
         return sorted(chosen)
 
-    def _draw(self, course: _Course, asks: Sequence[int], count: int) -> list[int]:
-        """Different questions, the kinds in their shares."""
-        weight = {n: SHARES[course.stream.asks[n].probe.kind] for n in asks}
+    def _draw(
+        self, course: _Course, asks: Sequence[int], count: int, alike: Collection[str] = frozenset()
+    ) -> list[int]:
+        """Different questions, the kinds in their shares; those that ask for a sort of value that is ``alike`` to what
+        the pages have three times as often."""
+        found = {n: course.stream.asks[n] for n in asks}
+        weight = {n: SHARES[ask.probe.kind] * (3 if _sort(ask) in alike else 1) for n, ask in found.items()}
         order = sorted(asks, key=lambda n: self.rng.random() ** (1 / weight[n]), reverse=True)
         return order[:count]
 
@@ -233,6 +237,11 @@ class _Course:
             elif not (versions and inside & set(ask.records)):
                 unknown.append(n)
         return known, unknown
+
+
+def _sort(ask: Ask) -> str:
+    """What can be mistaken for each other: names of whatever kind, or plain values of one kind."""
+    return "name" if ask.probe.value_kind in corpus.NAMED else ask.probe.value_kind
 
 
 def answer_text(ask: Ask) -> str:

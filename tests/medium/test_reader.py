@@ -1,0 +1,54 @@
+"""The reader's adapter: it starts as nothing, has both kinds of maps, and another shape of it does the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastslow.core import Core, Delta
+from fastslow.medium.reader import new_adapter, reshaped
+
+
+@pytest.fixture(scope="module")
+def core(tiny_core_folder: Path) -> Core:
+    return Core.load(str(tiny_core_folder), dtype=torch.float32)
+
+
+def changes(delta: Delta) -> dict[str, torch.Tensor]:
+    return {name: (b @ a).detach() for name, (a, b) in delta.factors.items()}
+
+
+def trained(core: Core, rank: int, mlp_rank: int) -> Delta:
+    """An adapter that does something on every map, frozen as a reader stores it."""
+    generator = torch.Generator().manual_seed(3)
+    factors = new_adapter(core, rank, mlp_rank, 1).factors
+    return Delta(
+        "reader", {n: (a.detach(), torch.randn(b.shape, generator=generator)) for n, (a, b) in factors.items()}
+    )
+
+
+def test_a_fresh_adapter_changes_nothing_and_is_smaller_on_the_feed_forward_maps(core: Core) -> None:
+    adapter = new_adapter(core, 3, 1, 0)
+    assert not any(change.any() for change in changes(adapter).values())
+    ranks = {name.split(".")[1]: len(a) for name, (a, _) in adapter.factors.items()}
+    assert ranks == {"self_attn": 3, "mlp": 1}
+    assert {int(name.split(".")[0]) for name in adapter.factors} == set(range(core.split, core.depth))
+    assert not any(".mlp." in name for name in new_adapter(core, 3, 0, 0).factors)
+
+
+@pytest.mark.parametrize("rank", [2, 5])
+def test_an_adapter_in_another_shape_does_the_same(core: Core, rank: int) -> None:
+    old = trained(core, 2, 0)
+    new = reshaped(old, new_adapter(core, rank, 1, 0))
+    assert all(t.requires_grad and t.is_leaf for t in new.parameters())
+    wanted = changes(old)
+    for name, change in changes(new).items():
+        torch.testing.assert_close(change, wanted.get(name, torch.zeros_like(change)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_lower_rank_keeps_the_largest_part(core: Core) -> None:
+    old, new = changes(trained(core, 4, 2)), changes(reshaped(trained(core, 4, 2), new_adapter(core, 2, 1, 0)))
+    for name, change in new.items():
+        kept = 2 if ".self_attn." in name else 1
+        left, whole = torch.linalg.svdvals(old[name] - change), torch.linalg.svdvals(old[name])
+        torch.testing.assert_close(left[0], whole[kept], rtol=1e-3, atol=1e-5)
