@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.models.qwen3_next import modeling_qwen3_next
 
 from fastslow.bench import experiment
-from fastslow.fast import kernel, rules
+from fastslow.fast import fused, kernel, rules
 from fastslow.fast.frame import LayerConfig
 from fastslow.fast.kernel import Inputs
 from fastslow.fast.layers import LAYERS
@@ -174,6 +174,7 @@ def decoding(rounds: int) -> dict[str, dict[str, float]]:
         # what writes only is no lower bound, and a copy reads and writes as the rule must
         forms: dict[str, Form] = {
             "step": partial(kernel.step, inputs, state),
+            "fused step": partial(fused.step, inputs, state),
             "reference": partial(kernel.reference, inputs, state),
             "state read and written": partial(torch.mul, state, 1.0001),
         }
@@ -255,7 +256,7 @@ At a log decay of {FASTEST_DECAY:g} in every channel, and at once forgetting all
 
 **One token** (microseconds; in brackets against reading and writing the state once):
 
-{experiment.table(["state", "step", "reference", "state read and written"], steps)}
+{experiment.table(["state", "step", "fused step", "reference", "state read and written"], steps)}
 
 **A whole layer** of width 512, forward and backward: {halves["float32"]:.0f} ms in float32, {halves["bfloat16"]:.0f} ms
 in bfloat16 with the state in float32.

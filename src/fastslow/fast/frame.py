@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.errors import InputError, StoreError
-from fastslow.fast import fla, kernel
+from fastslow.fast import fla, fused, kernel
 from fastslow.fast.kernel import CHUNK, Inputs
 from fastslow.state import State
 
@@ -105,7 +105,8 @@ class Memory(nn.Module, ABC):
 class LayerConfig:
     """``width`` D of the stream; ``heads`` H with ``key`` K and ``value`` V channels each; ``conv`` taps of the causal
     convolution (1: none); ``chunk`` tokens that the kernel takes at once; ``kernel``: which form of it runs, of
-    which "fla" needs a GPU (:mod:`fastslow.fast.fla`). A rule may have more to choose: ``features`` of the linear rules
+    which "fla" needs a GPU (:mod:`fastslow.fast.fla`) and "fused" is "chunk" with single tokens in C, which has no
+    gradients (:mod:`fastslow.fast.fused`). A rule may have more to choose: ``features`` of the linear rules
     (DeltaNet has keys of length 1 where they are elu), and the ``steps`` of DeltaProduct."""
 
     width: int
@@ -114,7 +115,7 @@ class LayerConfig:
     value: int = 32
     conv: int = 4
     chunk: int = CHUNK
-    kernel: Literal["chunk", "reference", "fla"] = "chunk"
+    kernel: Literal["chunk", "reference", "fla", "fused"] = "chunk"
     features: Literal["elu", "dpfp1", "dpfp2", "dpfp3"] = "elu"
     steps: int = 2
     depth: int = 2
@@ -124,14 +125,19 @@ class LayerConfig:
         sizes = (self.width, self.heads, self.key, self.value, self.conv, self.chunk, self.steps, self.depth)
         if min(sizes) < 1 or (self.window is not None and self.window < 1):
             raise InputError(f"every size of a layer must be at least 1: {self}")
-        if self.kernel not in ("chunk", "reference", "fla") or self.features not in ("elu", "dpfp1", "dpfp2", "dpfp3"):
-            raise InputError(f"kernel is chunk, reference or fla, features elu, dpfp1, dpfp2 or dpfp3: {self}")
+        if self.kernel not in ("chunk", "reference", "fla", "fused") or self.features not in (
+            "elu",
+            "dpfp1",
+            "dpfp2",
+            "dpfp3",
+        ):
+            raise InputError(f"kernel is chunk, reference, fla or fused, features elu, dpfp1, dpfp2 or dpfp3: {self}")
 
     def through(self, inputs: Inputs, state: Tensor, *, single: bool, size: int) -> tuple[Tensor, Tensor]:
         """The inputs through the form of the kernel that was chosen, but one step as a step: a chunk would be padded,
         and so would be the few steps of a ``single`` token."""
         if inputs.length == 1 and self.kernel != "reference":
-            return kernel.step(inputs, state)
+            return (fused if self.kernel == "fused" else kernel).step(inputs, state)
         if single or self.kernel == "reference":
             return kernel.reference(inputs, state)
         return fla.chunk(inputs, state) if self.kernel == "fla" else kernel.chunk(inputs, state, size)
