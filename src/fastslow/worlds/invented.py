@@ -91,15 +91,21 @@ def relations_of(split: Split, which: RelationSet = "all") -> dict[str, Relation
 
 
 def _some(specs: dict[str, Relation], rng: Random) -> dict[str, Relation]:
-    """At most ``MOST`` relations of each kind of subject, so that a world has subjects enough; half of them thin ones,
-    where the split has such."""
+    """At most ``MOST`` relations of each kind of subject, so that a world has subjects enough; a third of them thin
+    ones, where the split has such."""
     chosen: set[str] = set()
     for kind in KINDS:
         names = [name for name, spec in specs.items() if spec.kind == kind]
-        thin = rng.sample(found := [n for n in names if specs[n].thin], min(MOST // 2, len(found)))
+        thin = rng.sample(found := [n for n in names if specs[n].thin], min(MOST // 3, len(found)))
         full = [n for n in names if not specs[n].thin]
         chosen.update(thin, rng.sample(full, min(MOST - len(thin), len(full))))
     return {name: spec for name, spec in specs.items() if name in chosen}
+
+
+def _mixed(own: tuple[str, ...], generic: tuple[str, ...], rng: Random) -> tuple[str, ...]:
+    """A relation's own wordings and two of those that serve every relation: train has a large stock of the latter,
+    which would drown the former."""
+    return own + (generic if len(generic) <= 2 else tuple(rng.sample(generic, 2)))
 
 
 def say(frame: str, name: str, split: Split, subject: str, value: str = "", old: str = "") -> str:
@@ -216,13 +222,14 @@ class World:
         rng.shuffle(probes)
         return probes
 
-    def _wordings(self, relation: str, kind: str) -> tuple[str, ...]:
+    def _wordings(self, relation: str, kind: str, rng: Random) -> tuple[str, ...]:
         words = self.relations[relation].wordings[self.split]
-        direct, paraphrase = words.direct + DIRECT[self.split], words.paraphrase + PARAPHRASE[self.split]
+        direct = _mixed(words.direct, DIRECT[self.split], rng)
+        paraphrase = _mixed(words.paraphrase, PARAPHRASE[self.split], rng)
         return {"direct": direct, "paraphrase": paraphrase}.get(kind, direct + paraphrase)
 
     def _ask(self, relation: str, kind: str, subject: str, rng: Random, count: int) -> list[str]:
-        frames = self._wordings(relation, kind)
+        frames = self._wordings(relation, kind, rng)
         return [say(f, relation, self.split, subject) for f in rng.sample(frames, min(count, len(frames)))]
 
     def _on_fact(self, kind: ProbeKind, fact: Fact, rng: Random, count: int) -> list[Probe]:
@@ -307,7 +314,8 @@ class World:
                 alone = len({f[0].kind for f in groups}) == len(groups)
                 short = place > 0 and alone and rng.random() < 0.5
                 subject = SHORT_NAME.get(fact.kind, fact.subject.split()[-1]) if short else fact.subject
-                options = self.relations[fact.relation].wordings[self.split].teach * 2 + TEACH[self.split]
+                own = self.relations[fact.relation].wordings[self.split].teach
+                options = _mixed(own * 2, TEACH[self.split], rng)
                 frame = rng.choice([option for option in options if option not in frames])
                 frames.append(frame)
                 sentences.append(say(frame, fact.relation, self.split, subject, fact.value))
@@ -393,7 +401,7 @@ class _Builder:
 
     def _teach(self, fact: Fact) -> tuple[str, ...]:
         # Twice the relation's own wordings, so that the stream does not read like a form.
-        return self.specs[fact.relation].wordings[self.split].teach * 2 + TEACH[self.split]
+        return _mixed(self.specs[fact.relation].wordings[self.split].teach * 2, TEACH[self.split], self.rng)
 
     def _update(self, fact: Fact) -> Event:
         spec = self.specs[fact.relation]

@@ -12,81 +12,80 @@ from fastslow.worlds.wordings import Relation, w
 # kind -> what a person or a firm did: name/past participle
 _DEEDS: dict[tuple[str, str], str] = {
     ("product", "person"): "assembler/assembled restorer/restored polisher/polished packer/packed carver/carved "
-    "photographer/photographed reviewer/reviewed buyer/bought finder/found donor/donated mender/mended "
+    "photographer/photographed "
     "smuggler/smuggled inspector/inspected tuner/tuned decorator/decorated appraiser/appraised auctioneer/auctioned "
     "borrower/borrowed copyist/copied breaker/broken cleaner/cleaned gilder/gilded varnisher/varnished forger/forged "
-    "praiser/praised thief/stolen guard/guarded dismantler/dismantled",
-    ("product", "firm"): "distributor/distributed insurer/insured transporter/transported licenser/licensed "
+    "praiser/praised guard/guarded dismantler/dismantled",
+    ("product", "firm"): "insurer/insured transporter/transported licenser/licensed "
     "recycler/recycled wrapper/wrapped exporter/exported approver/approved",
-    ("place", "person"): "surveyor/surveyed liberator/liberated conqueror/conquered benefactor/endowed "
+    ("place", "person"): "surveyor/surveyed conqueror/conquered benefactor/endowed "
     "governor/governed chronicler/chronicled defender/defended explorer/explored saviour/saved besieger/besieged "
     "planner/planned blesser/blessed mapper/mapped robber/robbed",
-    ("place", "firm"): "sweeper/swept polluter/polluted heater/heated rebuilder/rebuilt sponsor/sponsored",
-    ("firm", "person"): "auditor/audited reformer/reformed rescuer/rescued heir/inherited manager/managed "
+    ("place", "firm"): "sweeper/swept heater/heated rebuilder/rebuilt sponsor/sponsored",
+    ("firm", "person"): "auditor/audited reformer/reformed rescuer/rescued manager/managed "
     "adviser/advised financier/financed director/directed saboteur/sabotaged critic/criticised suer/sued",
-    ("firm", "firm"): "lender/funded tenant/joined printer/advertised shareholder/acquired franchiser/franchised",
+    ("firm", "firm"): "lender/funded franchiser/franchised",
     ("person", "person"): "coach/coached guardian/raised portraitist/portrayed biographer/described "
-    "bodyguard/protected healer/cured tailor/dressed barber/shaved dentist/treated chauffeur/driven captor/captured "
-    "admirer/admired creditor/billed inspirer/inspired hypnotist/hypnotised",
-    ("person", "firm"): "publisher/published promoter/promoted exploiter/exploited outfitter/equipped",
+    "bodyguard/protected healer/cured tailor/dressed captor/captured "
+    "admirer/admired inspirer/inspired hypnotist/hypnotised",
+    ("person", "firm"): "promoter/promoted exploiter/exploited outfitter/equipped",
 }  # fmt: skip
 
 # kind, value kind -> headings
 _HEADINGS: dict[tuple[str, str], str] = {
-    ("person", "person"): "uncle, aunt, nephew, stepmother, best friend, pen friend, housekeeper, singing teacher, "
-    "chess opponent, dance partner, interpreter, assistant, successor, predecessor, godchild, next-door neighbour, "
+    ("person", "person"): "uncle, aunt, nephew, stepmother, best friend, housekeeper, singing teacher, "
+    "dance partner, interpreter, assistant, successor, predecessor, godchild, "
     "running mate, tax adviser, idol",
     ("person", "firm"): "phone company, gym, driving school, record label, travel agency, pension fund, "
     "favourite shop, energy provider, former landlord",
-    ("person", "city"): "wedding town, school town, place of exile, place of the accident, honeymoon city, "
+    ("person", "city"): "wedding town, place of the accident, honeymoon city, "
     "city of the first concert, dream destination, place of military service, town of the grandparents",
     ("person", "number"): "house number, membership number, number of books, bus pass, record time, chess rating, "
     "debt, jersey number, seat number, library card, bonus",
-    ("person", "year"): "year of retirement, year of the first prize, year of the accident, year of the inheritance",
+    ("person", "year"): "year of the first prize, year of the accident, year of the inheritance",
     ("person", "date"): "day of the driving test, day of the surgery, exam day, first day of leave, day of the trial",
-    ("person", "colour"): "hair colour, car colour, favourite colour, colour of the front door, coat colour",
+    ("person", "colour"): "car colour, favourite colour, colour of the front door, coat colour",
     ("person", "animal"): "favourite animal, animal on the ring, childhood pet, animal in the garden",
-    ("person", "dish"): "usual breakfast, birthday dish, hated dish, lunch of today, family recipe",
+    ("person", "dish"): "birthday dish, hated dish, lunch of today, family recipe",
     ("person", "material"): "ring material, boat material, material of the walking stick",
     ("firm", "person"): "caterer, receptionist, archivist, foreman, recruiter, longest-serving worker, "
     "first apprentice, whistle-blower, legal adviser, company doctor, cashier, deputy, heir apparent",
     ("firm", "firm"): "auditing firm, law firm, cleaning firm, partner company, advertising agency, printing works",
-    ("firm", "city"): "warehouse city, training centre, port of loading, laboratory, largest market, archive town, "
+    ("firm", "city"): "training centre, port of loading, laboratory, largest market, archive town, "
     "city of the first branch",
-    ("firm", "number"): "number of shops, number of machines, turnover, number of customers, number of rooms, "
-    "licence number, number of patents, number of complaints, parking spaces, number of strikes",
-    ("firm", "year"): "year of the merger, year of the strike, year of the first loss, year of the move, "
-    "year of the bankruptcy",
+    ("firm", "number"): "number of shops, turnover, number of customers, number of rooms, "
+    "licence number, number of patents, number of strikes",
+    ("firm", "year"): "year of the merger, year of the first loss, year of the move",
     ("firm", "date"): "annual meeting, summer party, day of the inspection, delivery day, holiday of the works",
-    ("firm", "colour"): "uniform colour, folder colour, carpet colour, colour of the gates",
+    ("firm", "colour"): "folder colour, carpet colour, colour of the gates",
     ("firm", "dish"): "christmas dinner, monday lunch, dish for guests",
     ("firm", "material"): "material of the desks, window frames, wall panels",
     ("place", "person"): "bishop, postmaster, fire chief, police chief, station master, harbour master, bell ringer, "
     "lamplighter, watchman, headmaster, coroner, town crier, treasurer, organist, librarian, gravedigger, poet",
-    ("place", "firm"): "water company, power company, bus operator, local brewery, phone provider, "
-    "owner of the quarry, waste collector, newspaper publisher",
-    ("place", "city"): "seat of the diocese, rival town, nearest hospital, nearest airport, county seat, "
+    ("place", "firm"): "power company, local brewery, phone provider, "
+    "owner of the quarry, waste collector",
+    ("place", "city"): "seat of the diocese, nearest airport, county seat, "
     "ferry destination, former capital, source of the drinking water",
-    ("place", "number"): "number of churches, number of schools, postal code, number of bridges, number of streets, "
-    "rainy days, hotel beds, number of taxis, number of visitors, number of fountains, area",
-    ("place", "year"): "year of the earthquake, year of the railway, year of the siege, year of the market hall, "
-    "year of the plague, year of the first newspaper",
+    ("place", "number"): "number of schools, postal code, number of bridges, number of streets, "
+    "rainy days, number of taxis, number of visitors, number of fountains, area",
+    ("place", "year"): "year of the siege, year of the market hall, "
+    "year of the first newspaper",
     ("place", "date"): "carnival, election day, harvest festival, first day of school, day of mourning, night market",
     ("place", "colour"): "colour of the buses, colour of the benches, colour of the town hall, bin colour",
     ("place", "animal"): "sacred animal, animal on the fountain, most common bird of prey",
-    ("place", "ware"): "main export, souvenir, former trade",
+    ("place", "ware"): "souvenir, former trade",
     ("place", "dish"): "sunday roast, market snack, dish of the poor",
-    ("product", "person"): "translator of the manual, first customer, previous owner, namesake, patent lawyer, "
+    ("product", "person"): "translator of the manual, first customer, previous owner, patent lawyer, "
     "face of the advertisement",
-    ("product", "firm"): "spare parts dealer, packaging firm, testing institute, holder of the licence, rental firm",
-    ("product", "city"): "first exhibition, place of discovery, auction place, home port, testing site, return address",
-    ("product", "number"): "number of parts, number of screws, top speed, power, capacity, edition, model number, "
-    "storage temperature, discount, delivery time, shelf number, safety rating",
-    ("product", "year"): "year of the redesign, year of purchase, year of the prize, year of the last repair",
-    ("product", "date"): "expiry date, day of the inspection, return date, date of purchase",
+    ("product", "firm"): "packaging firm, testing institute",
+    ("product", "city"): "first exhibition, auction place, home port, testing site, return address",
+    ("product", "number"): "number of screws, top speed, power, capacity, edition, model number, "
+    "storage temperature, shelf number, safety rating",
+    ("product", "year"): "year of purchase, year of the prize, year of the last repair",
+    ("product", "date"): "day of the inspection, return date, date of purchase",
     ("product", "colour"): "lid colour, cable colour, strap colour, colour of the box",
     ("product", "material"): "handle, lid, foot, button material, inner lining, string",
-    ("product", "ware"): "spare part, optional extra, most similar article",
+    ("product", "ware"): "spare part, most similar article",
 }  # fmt: skip
 
 _SPANS = {"number": (3, 990, 1), "year": (1240, 2009, 1)}

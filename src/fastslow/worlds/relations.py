@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fastslow.worlds.heard import REWORDINGS
 from fastslow.worlds.heard_relations import HEARD
+from fastslow.worlds.idioms import IDIOMS
 from fastslow.worlds.named_relations import NAMED_RELATIONS
 from fastslow.worlds.wordings import Relation, Wordings, w
 
@@ -785,4 +786,5 @@ RELATIONS: dict[str, Relation] = {
     **{name: _reworded(name, spec) for name, spec in {**_PERSON, **_FIRM, **_PLACE, **_PRODUCT}.items()},
     **{spec.wordings["train"].noun.replace(" ", "_"): spec for spec in HEARD},
     **NAMED_RELATIONS,
+    **IDIOMS,
 }
