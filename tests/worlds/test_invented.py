@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World, relations_of
+from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World, relations_of, say
 from fastslow.worlds.names import (
     _PLAIN,
     FIRM_WORDS,
@@ -287,3 +287,19 @@ def test_paragraphs_hold_what_they_ask(seed: int, facts: int, split: Split) -> N
             assert probe.answer is not None and contains(paragraph.text, probe.answer)
             assert contains(paragraph.text, world.final[probe.facts[0]].subject)
     assert len(used) == len(set(used))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_relation_is_asked_in_its_own_words_as_often_in_every_split(split: Split) -> None:
+    """Train has a large stock of frames that serve all relations; they must not drown a relation's own wordings."""
+    world = World.make(5, 150, split)
+    facts = {fact.id: fact for fact in world.facts}
+
+    def own(probe: Probe, kind: str) -> bool:
+        fact = facts[probe.facts[0]]
+        frames = getattr(world.relations[fact.relation].wordings[split], kind)
+        return probe.question in {say(frame, fact.relation, split, fact.subject) for frame in frames}
+
+    for kind, least in (("direct", 0.25), ("paraphrase", 0.4)):
+        asked = world.probes(kind)  # type: ignore[arg-type]
+        assert least <= sum(own(p, kind) for p in asked) / len(asked) <= least + 0.35

@@ -18,7 +18,7 @@ of a chunk, L tokens of a block.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,8 +60,7 @@ class Inputs:
             raise InputError(f"{named}: give q, k, e as (B, H, T, K), u as (B, H, T, V), g as (B, H, T, 1 or K)")
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
-        named = [(f.name, getattr(self, f.name)) for f in fields(self)]
-        return [(name, tensor) for name, tensor in named if tensor is not None]
+        return [(name, tensor) for name, tensor in vars(self).items() if tensor is not None]
 
     @property
     def length(self) -> int:
