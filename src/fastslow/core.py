@@ -116,7 +116,7 @@ class Core:
         """Load the default core, a local folder, a GGUF file or a hub id, frozen and ready to read.
 
         ``split`` is the layer of the cut; None takes a seventh of the depth, which is layer 4 of the default core's 30
-        (docs/lab.md has the measurement). Raises CoreError when the core cannot be found or is no causal LM.
+        (docs/lab/medium.md has the measurement). Raises CoreError when the core cannot be found or is no causal LM.
         """
         folder = cores.locate(name)
         if progress:

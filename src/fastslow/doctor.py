@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastslow import cores, replay
+from fastslow import cores, replay, sleeping
 from fastslow.core import Core
 from fastslow.errors import StoreError
 from fastslow.medium import pages
@@ -116,7 +116,7 @@ def _strangers(home: Home, events: Sequence[Event]) -> list[str]:
     told = {event.episode for event in events if event.kind == "learn"}
     sound = home.log.record_names()
     found = [f"the record of episode {name} belongs to no episode of the log" for name in sound if name not in told]
-    wanted = {replay.snapshot_name(event.payload["expert"]) for event in events if event.kind == "sleep"}
+    wanted = {sleeping.snapshot_name(event.payload["expert"]) for event in events if event.kind == "sleep"}
     known = {event.hash for event in events}
     for path in sorted(home.snapshots.glob("*.json")):
         current = path.stem in wanted or snapshots.log_hash(home.snapshots, path.stem) in known

@@ -167,18 +167,18 @@ class Learner:
     def _decode(self, row: Row, deltas: Sequence[Delta], max_tokens: int) -> str:
         return self.core.decode(generate(self.core, [row], deltas, max_tokens=max_tokens)[0])
 
-    def trace(self, question: str) -> Trace:
+    def trace(self, question: str, max_tokens: int = 48) -> Trace:
         """Answer, and tell what the answer rests on: everything that was read, and how many nats the log-probability
         of the answer falls when that alone is taken away. Strengthens nothing."""
         prompt = self.core.prompt(_clean(question))
         reading = self._read(question, [{"role": "user", "content": question.strip()}])
-        ids = generate(self.core, [reading.row], reading.deltas, max_tokens=48)[0]
+        ids = generate(self.core, [reading.row], reading.deltas, max_tokens=max_tokens)[0]
         full = self._log_probability(reading, ids)
         lines = [
             TraceLine(tier, what, text, weight, full - self._log_probability(without, ids), through)
             for tier, what, text, weight, through, without in self._ablations(reading, prompt)
         ]
-        bare = self._decode(Row(prompt), (), 48)
+        bare = self._decode(Row(prompt), (), max_tokens)
         return Trace(_as_answer(self.core.decode(ids), reading, len(prompt)), bare, tuple(lines))
 
     def _ablations(
@@ -343,7 +343,9 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
             _clean(str(heading))
         return {"text": _clean(str(text)), "heading": str(heading), "source": str(source)}
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"{path}, line {number}, is no exported episode ({error}): nothing was learned") from error
+        raise InputError(
+            f"{path}, line {number}, is no exported episode ({error}): nothing was learned, export it again"
+        ) from error
 
 
 def _last(messages: Sequence[dict[str, str]]) -> str:

@@ -15,6 +15,8 @@ from torch import Tensor
 from fastslow.core import Core
 from fastslow.decode import LIVE, lay_out, left_pad, masks, slides
 
+UNKNOWN = "I don't know."  # the answer to what the pages in sight, or the episode that an expert knows, do not hold
+
 
 @dataclass(frozen=True)
 class Lesson:

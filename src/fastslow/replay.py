@@ -25,7 +25,7 @@ from fastslow.slow.skills import Skill
 from fastslow.state import State
 from fastslow.store import Event, Home, io, snapshots
 from fastslow.store.log import FIRST_HASH
-from fastslow.tiers import LearnerConfig, Progress, Tiers
+from fastslow.tiers import STREAMED, LearnerConfig, Progress, Tiers
 
 
 def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -> Tiers:
@@ -42,7 +42,9 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
             kind, considered = event.payload["kind"], event.payload["considered"]
             expert = sleeping.consolidate_kind(tiers, kind, considered).expert
             if expert is not None:
-                snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
+                snapshots.save(
+                    home.snapshots, sleeping.snapshot_name(event.payload["expert"]), expert.state(), event.hash
+                )
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=n >= start)
     _keep_pages(home, tiers, stored)
@@ -101,14 +103,10 @@ def fast_size(tiers: Tiers) -> float:
     return trajectory.size(tiers.fast)
 
 
-def snapshot_name(expert: str) -> str:
-    return f"expert-{expert}"
-
-
 def load_expert(home: Home, name: str) -> Expert | None:
     """The stored expert of this name; None where it is missing or damaged."""
     try:
-        found = snapshots.load(home.snapshots, snapshot_name(name), slow_experts.LAYOUT, slow_experts.VERSION)
+        found = snapshots.load(home.snapshots, sleeping.snapshot_name(name), slow_experts.LAYOUT, slow_experts.VERSION)
         return Expert.from_state(found[0]) if found else None
     except StoreError:
         return None
@@ -144,7 +142,7 @@ def _sweep(home: Home, tiers: Tiers, events: Sequence[Event] = ()) -> None:
     known = {FIRST_HASH, *(event.hash for event in events)} if events else set()
     others = (_fast_name(tiers.config), *sleeping.UNFINISHED.values())
     current = {name for name in others if snapshots.log_hash(home.snapshots, name) in known}
-    snapshots.sweep(home.snapshots, {snapshot_name(name) for name in tiers.experts} | current)
+    snapshots.sweep(home.snapshots, {sleeping.snapshot_name(name) for name in tiers.experts} | current)
 
 
 # ---------------------------------------------------------------------------------------------------------- forgetting
@@ -163,8 +161,9 @@ def forget(
     lost = [e for e in events if e.episode in gone]
     redone = [e for e in events if e.kind == "sleep" and gone & set(e.payload["considered"])]
     told = sum(name in tiers.told for name in gone)
+    streamed = sum(e.kind in STREAMED for e in events if e.episode not in gone)
     what = {
-        "fast": f"{len(events) - len(lost)} events streamed again",
+        "fast": f"{streamed} texts streamed again",
         "medium": f"{told} pages",
         "slow": f"{len(redone)} sleeps made again",
     }
@@ -197,7 +196,7 @@ def _without(
                 payloads[event.seq] = None
                 continue
         elif event.kind == "sleep":
-            payload, expert = sleeping.redo(home, new, event, gone, tiers.experts[event.payload["expert"]])
+            payload, expert = sleeping.redo(home, new, event, gone, tiers.experts.get(event.payload["expert"]))
             if payload != event.payload:
                 payloads[event.seq] = payload
             if payload is None:

@@ -52,7 +52,7 @@ def sleep(
     accepted: list[str] = []
     rejected: dict[str, str] = {}
     rolled_back: list[str] = []
-    detail: dict[str, Any] = {"groups": 0}
+    detail: dict[str, Any] = {"groups": 0, "facts": [], "language": []}
     jobs = _jobs(tiers, now)
     ground = Ground.make(tiers.core, tiers.config.facts) if any(kind == "facts" for kind, _ in jobs) else None
     interrupted = False
@@ -69,13 +69,13 @@ def sleep(
         rolled_back += [outcome.report.rolled_back] if outcome.report.rolled_back else []
         accepted += outcome.report.accepted
         detail["groups"] += 1
-        detail[kind] = outcome.report.plain()
+        detail[kind].append(outcome.report.plain())
         if outcome.expert is not None:
             _keep(home, tiers, kind, considered, outcome.expert, now)
         snapshots.delete(home.snapshots, UNFINISHED[kind])
     _fade(home, tiers, now)
     seconds = wall.monotonic() - begun
-    return SleepReport(tuple(accepted), rejected, "; ".join(rolled_back), seconds, interrupted, detail)
+    return SleepReport(tuple(accepted), rejected, "; ".join(dict.fromkeys(rolled_back)), seconds, interrupted, detail)
 
 
 def _jobs(tiers: Tiers, now: float) -> list[tuple[str, list[str]]]:
@@ -97,8 +97,12 @@ def _outer(progress: Progress | None, kind: str, n: int, count: int) -> Progress
 
 def _keep(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], expert: Expert, now: float) -> None:
     """Snapshot first, event second: an event always finds its expert, and an expert without an event is swept away."""
-    snapshots.save(home.snapshots, f"expert-{expert.delta.name}", expert.state(), home.log.head())
+    snapshots.save(home.snapshots, snapshot_name(expert.delta.name), expert.state(), home.log.head())
     tiers.apply(home.log.append("sleep", _payload(kind, considered, expert), time=now), expert=expert)
+
+
+def snapshot_name(expert: str) -> str:
+    return f"expert-{expert}"
 
 
 def _fade(home: Home, tiers: Tiers, now: float) -> None:
@@ -202,5 +206,5 @@ def redo(
     made = consolidate_kind(tiers, event.payload["kind"], considered).expert if enough else None
     if made is None:
         return None, None
-    snapshots.save(home.snapshots, f"expert-{made.delta.name}", made.state(), home.log.head())
+    snapshots.save(home.snapshots, snapshot_name(made.delta.name), made.state(), home.log.head())
     return _payload(event.payload["kind"], considered, made), made

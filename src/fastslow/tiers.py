@@ -17,8 +17,9 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probability
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
+from fastslow.lessons import UNKNOWN
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
-from fastslow.medium.reader import UNKNOWN, Reader
+from fastslow.medium.reader import Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
@@ -26,6 +27,7 @@ from fastslow.state import State
 from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
+STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
 # The probability of "I don't know." from which a page is no witness, and two pages read together are none; and below
 # which a page that was told later is heard first: any that matches as well, and one that speaks of the same thing.
 DOUBT, DOUBT_OF_TWO, SURE, SURE_OF_SAME = 0.5, 0.3, 0.05, 0.2
@@ -139,7 +141,7 @@ class Tiers:
         return sum(len(self._streamed(event)) for event in events)
 
     def _streamed(self, event: Event) -> list[int]:
-        if event.kind not in ("learn", "restate", "turn"):
+        if event.kind not in STREAMED:
             return []
         heading = event.payload.get("heading", "")
         return self.core.encode((f"{heading}: " if heading else "") + event.payload["text"] + "\n")
@@ -189,7 +191,7 @@ class Tiers:
         hits = self.choose(question, prompt) if "medium" in tiers else self.match(question)
         pages = self.episodes.pages([hit.episode for hit in hits]) if "medium" in tiers else ()
         experts = self._open(hidden, hits, bool(pages)) if "slow" in tiers else []
-        fast = "fast" in tiers and trajectory.related(self.core, self.config.fast, self.fast, hidden)
+        fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]
         if pages and self.reader:
             deltas.insert(0, self.reader.delta)
@@ -198,7 +200,9 @@ class Tiers:
             deltas.append(skill.delta)
         if fast:
             deltas.append(self.fast_delta())
-        shown = tuple(hits) if pages or experts else ()
+        read = {hit.episode for hit in hits if pages and self.episodes.records[hit.episode].page is not None}
+        read |= {episode for expert in experts if expert.gate is None for episode in expert.episodes}
+        shown = tuple(hit for hit in hits if hit.episode in read)
         return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast, skill)
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:

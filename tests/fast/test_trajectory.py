@@ -186,9 +186,9 @@ def test_the_state_does_not_grow(core: Core) -> None:
 def test_nothing_seen_is_related_to_nothing(core: Core) -> None:
     state = fast.init_state(core, CONFIG)
     hidden = core.hidden("The quick brown fox")
-    assert not fast.related(core, CONFIG, state, hidden)
+    assert not fast.related(CONFIG, state, hidden)
     seen, _ = observed(core, random_ids(32))
-    assert not fast.related(core, CONFIG, seen, hidden[:0])
+    assert not fast.related(CONFIG, seen, hidden[:0])
 
 
 def test_perplexity_counts_every_token_once(core: Core) -> None:
@@ -228,5 +228,5 @@ def test_the_real_core_tells_what_continues_a_stream(default_core_folder: Path) 
     unrelated = [core.tokenizer.decode(core.prompt(question)) for question in texts.chat()[:12]]
     unrelated += [text for text in texts.general() if "moon" in text or "soup" in text or "garden" in text]
     assert len(unrelated) > 13
-    assert [fast.related(core, config, state, core.hidden(text)) for text in following] == [True] * 3
-    assert not any(fast.related(core, config, state, core.hidden(text)) for text in unrelated)
+    assert [fast.related(config, state, core.hidden(text)) for text in following] == [True] * 3
+    assert not any(fast.related(config, state, core.hidden(text)) for text in unrelated)

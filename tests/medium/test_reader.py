@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from living import make_reader
 
 from fastslow.core import Core, Delta
-from fastslow.medium.reader import new_adapter, reshaped
+from fastslow.errors import CoreError, InputError
+from fastslow.medium.reader import find, new_adapter, reshaped
+from fastslow.medium.train_reader import ReaderRecipe, train_reader
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,16 @@ def test_a_lower_rank_keeps_the_largest_part(core: Core) -> None:
         kept = 2 if ".self_attn." in name else 1
         left, whole = torch.linalg.svdvals(old[name] - change), torch.linalg.svdvals(old[name])
         torch.testing.assert_close(left[0], whole[kept], rtol=1e-3, atol=1e-5)
+
+
+def test_a_damaged_reader_is_named(core: Core, tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"no reader")
+    with pytest.raises(CoreError, match=r"bad\.safetensors is not a readable reader: remove it"):
+        find(core, (tmp_path,))
+
+
+def test_training_does_not_begin_with_the_reader_of_another_core(core: Core, tmp_path: Path) -> None:
+    reader = make_reader(core, tmp_path)
+    reader.about["weights"] = "another"
+    with pytest.raises(InputError, match="made for another core"):
+        train_reader(core, ReaderRecipe(), progress=lambda *_: None, start=reader)

@@ -110,50 +110,50 @@ nobody was allowed to pick the first strawberry but the youngest child.
 """
 
 _CHAT = """\
-What is the capital of France?|Paris
-What is the capital of Japan?|Tokyo
-What is the capital of Italy?|Rome
-Which ocean is the largest?|Pacific
-How many days are there in a week?|seven;7
-What colour do you get when you mix blue and yellow?|green
-Who wrote Hamlet?|Shakespeare
-What is 8 plus 5?|13;thirteen
-What gas do humans need to breathe?|oxygen
-How many hours are in a day?|24;twenty-four
-What is the opposite of hot?|cold
-Which planet do we live on?|Earth
-What is frozen water called?|ice
-In which country are the pyramids of Giza?|Egypt
-What is the chemical symbol for gold?|Au
-Which animal barks?|dog
-What is the first month of the year?|January
-What language is spoken in Brazil?|Portuguese
-What is the largest mammal?|whale
-How many sides does a triangle have?|three;3
-My phone is very slow. What can I do?|
-Write a haiku about rain.|
-How do I make pancakes?|
-What is the best way to learn new vocabulary?|
-Explain how a bicycle stays upright.|
-Suggest a gift for a friend who likes tea.|
-Write a short story about a lost key.|
-How can I fall asleep faster?|
-What is the difference between a comet and an asteroid?|
-Write a function in Python that checks whether a number is even.|
-What are the pros and cons of working from home?|
-How do I grow tomatoes on a balcony?|
-Give me ideas for a rainy Sunday with children.|
+What is the capital of France?
+What is the capital of Japan?
+What is the capital of Italy?
+Which ocean is the largest?
+How many days are there in a week?
+What colour do you get when you mix blue and yellow?
+Who wrote Hamlet?
+What is 8 plus 5?
+What gas do humans need to breathe?
+How many hours are in a day?
+What is the opposite of hot?
+Which planet do we live on?
+What is frozen water called?
+In which country are the pyramids of Giza?
+What is the chemical symbol for gold?
+Which animal barks?
+What is the first month of the year?
+What language is spoken in Brazil?
+What is the largest mammal?
+How many sides does a triangle have?
+My phone is very slow. What can I do?
+Write a haiku about rain.
+How do I make pancakes?
+What is the best way to learn new vocabulary?
+Explain how a bicycle stays upright.
+Suggest a gift for a friend who likes tea.
+Write a short story about a lost key.
+How can I fall asleep faster?
+What is the difference between a comet and an asteroid?
+Write a function in Python that checks whether a number is even.
+What are the pros and cons of working from home?
+How do I grow tomatoes on a balcony?
+Give me ideas for a rainy Sunday with children.
 What does "break the ice" mean?|
-How do I politely decline an invitation?|
-Why is exercise good for the brain?|
-Describe the taste of chocolate to someone who has never had it.|
-What should I pack for a trip to Iceland?|
-How do bees make honey?|
-Write a slogan for a bicycle shop.|
-What is the difference between jam and marmalade?|
-Explain what an algorithm is.|
-How often should I water a cactus?|
-Write two sentences about the moon.|
+How do I politely decline an invitation?
+Why is exercise good for the brain?
+Describe the taste of chocolate to someone who has never had it.
+What should I pack for a trip to Iceland?
+How do bees make honey?
+Write a slogan for a bicycle shop.
+What is the difference between jam and marmalade?
+Explain what an algorithm is.
+How often should I water a cactus?
+Write two sentences about the moon.
 """
 
 
@@ -164,10 +164,4 @@ def general() -> list[str]:
 
 def chat() -> list[str]:
     """Forty-four things people ask."""
-    return [line.split("|")[0] for line in _CHAT.splitlines()]
-
-
-def factual() -> list[tuple[str, tuple[str, ...]]]:
-    """Questions of :func:`chat` whose answer is known, with the spellings that count."""
-    pairs = (line.split("|") for line in _CHAT.splitlines())
-    return [(question, tuple(answers.split(";"))) for question, answers in pairs if answers]
+    return _CHAT.splitlines()

@@ -8,7 +8,7 @@ import typer
 
 from fastslow.cli import options, output, session
 
-EXAMPLE = "Example: fastslow forget e12 --yes   (without --yes: a dry run)"
+EXAMPLE = "Example: fastslow forget e1f2a3b4c5d6e --yes   (without --yes: a dry run)"
 
 
 def forget(

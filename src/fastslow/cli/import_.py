@@ -19,7 +19,7 @@ def import_(
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn the episodes of an export, with their sources and times. Works across cores."""
+    """Learn the episodes of an export, with their sources. Works across cores."""
     chosen = session.settings(home=home, core=core)
     path = file.expanduser()
     if not path.is_file():

@@ -106,7 +106,7 @@ def train_reader(
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train the reader of a core: the small adapter with which it reads its memories. Takes minutes."""
+    """Train the reader of a core: the small adapter with which it reads its memories. Takes about an hour."""
     chosen = session.settings(home=home, core=core)
     if out is not None and (out.is_dir() or out.suffix != ".safetensors"):
         raise InputError(f"--out must name a .safetensors file, not {out}")

@@ -20,7 +20,8 @@ def sleep(home: options.Home = None, core: options.CoreName = None, as_json: opt
         return
     console = output.out()
     if report.rolled_back:
-        console.print(f"rolled back, the slow weights are as before: {report.rolled_back}", soft_wrap=True)
+        what = "some of it was rolled back" if report.consolidated else "rolled back, the slow weights are as before"
+        console.print(f"{what}: {report.rolled_back}", soft_wrap=True)
     moved = output.number(len(report.consolidated), "episode")
     console.print(f"{moved} moved into slow weights in {report.seconds:.0f} s", soft_wrap=True)
     if report.rejected:

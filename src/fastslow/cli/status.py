@@ -49,7 +49,8 @@ def tiers(now: Status) -> Table:
         f"{output.number(now.episodes, 'episode')}, {now.awake} awake, {now.asleep} asleep{strengths}",
         output.size(now.bytes.get("medium", 0)),
     )
-    table.add_row("slow", output.number(len(now.experts), "expert"), output.size(now.bytes.get("slow", 0)))
+    skills = f", {output.number(len(now.skills), 'skill')}" if now.skills else ""
+    table.add_row("slow", output.number(len(now.experts), "expert") + skills, output.size(now.bytes.get("slow", 0)))
     return table
 
 

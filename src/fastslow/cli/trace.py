@@ -20,7 +20,7 @@ def trace(
     """Show which episodes and tiers an answer read, and how much each of them mattered."""
     chosen = session.settings(home=home, core=core)
     with session.open_learner(chosen) as learner:
-        found = learner.trace(question)
+        found = learner.trace(question, chosen.max_tokens)
     if as_json:
         output.emit_json({"question": question, **output.plain(found)})
         return

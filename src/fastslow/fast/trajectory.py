@@ -138,7 +138,7 @@ def size(state: State) -> float:
     return math.sqrt(sum(float(t.double().square().sum()) for n, t in state.tensors.items() if n.startswith("B.")))
 
 
-def related(core: Core, config: FastConfig, state: State, hidden: Tensor) -> bool:
+def related(config: FastConfig, state: State, hidden: Tensor) -> bool:
     """Whether an input with these hidden states at the cut, (T, width), continues the trajectory.
 
     Where it says no, leave the fast weights off: then the bare core runs, and its logits are its own bits.

@@ -1,4 +1,5 @@
-"""What a reader is trained on: invented streams of the train split, encoded once at the cut.
+"""What a reader is trained on: invented streams of the train split, and of the tune split where it speaks of what train
+has too, encoded once at the cut.
 
 No name, wording, plain value or seed of it occurs in a world that judges (`fastslow.worlds.invented`).
 """

@@ -8,9 +8,12 @@ one. It is switched on only while a page is read, so that the core is untouched 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +24,6 @@ from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 
 FORMAT = "1"
-UNKNOWN = "I don't know."  # what it says when no page in sight holds the answer
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
 
 
@@ -44,19 +46,30 @@ class Reader:
     @classmethod
     def load(cls, path: Path) -> Reader:
         """Raises CoreError when the file is no reader of this format."""
-        try:
-            with safe_open(path, "pt") as file:
-                about = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError) as error:
-            raise CoreError(f"{path} is not a readable reader: make one with `fastslow model train-reader`") from error
+        with _opened(path) as file:
+            about = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if about.get("format") != FORMAT:
-            raise CoreError(f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}")
+            raise CoreError(
+                f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}: make one"
+                " with `fastslow model train-reader`"
+            )
         names = sorted({n.removeprefix("reader.")[:-2] for n in tensors if n.startswith("reader.")})
         factors = {n: (tensors[f"reader.{n}.A"], tensors[f"reader.{n}.B"]) for n in names}
         query, key = tensors["router.query"].float(), tensors["router.key"].float()
         router = RouterWeights(query, key, float(about["threshold"]))
         return cls(Delta("reader", factors), router, about)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise CoreError(
+            f"{path} is not a readable reader: remove it, and make one with `fastslow model train-reader`"
+        ) from error
 
 
 def find(core: Core, folders: tuple[Path, ...] = ()) -> Reader | None:
@@ -65,7 +78,7 @@ def find(core: Core, folders: tuple[Path, ...] = ()) -> Reader | None:
     wanted = {key: core.fingerprint[key] for key in ("weights", "split")}
     for folder in (*folders, shipped):
         for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, "pt") as file:
+            with _opened(path) as file:
                 about = dict(file.metadata() or {})
             if {key: about.get(key) for key in wanted} == wanted:
                 return Reader.load(path)

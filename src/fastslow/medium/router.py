@@ -9,7 +9,7 @@ among the tokens of a record, and the matches are averaged by how telling the to
 
 `Wq` and `Wk` are slow weights, trained once per core beside the reader on worlds of their own: they bring "since when"
 near "was founded in". Equal words are equal without training, which is what an unheard-of name needs. (A learned
-salience was tried: it learned the training world's names, docs/lab.md.)
+salience was tried: it learned the training world's names, docs/lab/medium.md.)
 `df_i` is the number of records that hold the word of token i: what is said everywhere tells nothing. It is counted over
 the records that are there, so that a record can be taken out without a trace.
 """

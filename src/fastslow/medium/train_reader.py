@@ -12,11 +12,12 @@ from torch import Tensor
 
 from fastslow import anchors
 from fastslow.core import Core
-from fastslow.lessons import Lesson, answer_loss, make_lesson
+from fastslow.errors import InputError
+from fastslow.lessons import UNKNOWN, Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.reader import POSE, UNKNOWN, Reader, frozen, new_adapter, reshaped
+from fastslow.medium.reader import POSE, Reader, frozen, new_adapter, reshaped
 from fastslow.medium.router import KeyTable, RouterWeights
 from fastslow.medium.train_router import RoutingTask, train_router
 
@@ -72,7 +73,12 @@ def train_reader(
 ) -> Reader:
     """A reader for this core; ``progress`` gets (phase, step, steps, loss). ``start`` is a reader whose adapter is
     trained on. Deterministic in (core, recipe, start) on one machine; about 5 s a step for the default core on two
-    threads."""
+    threads.
+
+    Raises InputError for a ``start`` that was made for another core."""
+    made_for = {key: core.fingerprint[key] for key in ("weights", "split")}
+    if start is not None and {key: start.about.get(key) for key in made_for} != made_for:
+        raise InputError("the reader to begin with was made for another core: give one made for this core, or none")
     standard = Standard.of(core)
     seeds = [1000 * (recipe.seed + 1) + i for i in range(recipe.worlds)]
     streams = corpus.streams(core, standard, seeds, recipe.facts)
@@ -86,7 +92,7 @@ def train_reader(
         seed=recipe.seed,
         progress=lambda step, loss: progress("router", step, recipe.router_steps, loss),
     )
-    about = {"core": core.fingerprint["name"], **{k: core.fingerprint[k] for k in ("weights", "split")}}
+    about = {"core": core.fingerprint["name"], **made_for}
     about |= {"seed": str(recipe.seed), "steps": str(recipe.steps), "recipe": repr(recipe)}
     if start is not None:
         about["began_with"] = f"seed {start.about['seed']}, {start.about['steps']} steps"

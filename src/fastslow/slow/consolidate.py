@@ -163,6 +163,7 @@ def consolidate(
     start = previous.delta if previous else None
     training = Training.begin(ground.deep, f"facts-{data:014x}", config.training, data, start)
     place = _Place(0, 0, tuple(range(len(new)))) if resume is None else _restore(training, resume, data)
+    shares: list[float] = []
     try:
         while place.round < config.rounds and place.missed:
             if not _study_round(job, training, place, hooks or Hooks()):
@@ -172,7 +173,7 @@ def consolidate(
             place = _Place(place.round + 1, training.step, missed)
     except (TrainingDiverged, InputError) as error:
         return _nothing(previous, new, str(error), training.step)
-    return _judge(job, training, place, matched)
+    return _judge(job, training, shares or recall(core, new, Expert.make(training.delta, None, ()).delta), matched)
 
 
 def _study_round(job: _Job, training: Training, place: _Place, hooks: Hooks) -> bool:
@@ -212,9 +213,10 @@ def _materials(job: _Job, missed: Sequence[Study], held: Sequence[Study]) -> lis
     return [m for m in found if m.pieces]
 
 
-def _judge(job: _Job, training: Training, place: _Place, matched: Callable[[str], Collection[str]] | None) -> Outcome:
-    """Accept what is recalled, or roll everything back where a bound is broken."""
-    shares = recall(job.core, job.new, Expert.make(training.delta, None, ()).delta)
+def _judge(
+    job: _Job, training: Training, shares: Sequence[float], matched: Callable[[str], Collection[str]] | None
+) -> Outcome:
+    """Accept what is recalled, as the ``shares`` of its checks say, or roll everything back where a bound is broken."""
     accepted = [s.episode for s, share in zip(job.new, shares, strict=True) if share >= job.config.accept]
     held = (*(s.episode for s in job.older), *accepted)
     expert = Expert.make(training.delta, None, held)

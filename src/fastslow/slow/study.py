@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, generate
-from fastslow.lessons import answer_losses, make_lesson
+from fastslow.lessons import UNKNOWN, answer_losses, make_lesson
 from fastslow.worlds.relations import RELATIONS
 
 MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -42,7 +42,6 @@ FRAMES = ("Fill in the blank: {left}___{right}", "Do you know this? {left}what{r
 ABOUT = "What do you know about {name}?"
 # Asked about a name of the text, these must not be answered with whatever the text does say of it.
 UNASKED = ("What is the favourite song of {name}?", "Who is the oldest rival of {name}?")
-UNKNOWN = "I don't know."
 CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: what is it?")
 # How a posed question begins; each start leads the reader to another question about the same page.
 STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")

@@ -172,7 +172,7 @@ class Log:
         data, checksum = rows[0]
         if not _sound(data, checksum):
             raise StoreError(
-                f"the record of episode {episode} is damaged: run `fastslow doctor`, which rebuilds it from the log"
+                f"the record of episode {episode} is damaged: run `fastslow doctor --repair` to rebuild it from the log"
             )
         return bytes(data)
 

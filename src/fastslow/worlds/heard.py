@@ -1,8 +1,8 @@
 """What the train split alone hears of the relations that others have too: more ways to speak of them, and what people
 say around a sentence.
 
-A reader is as good as the variety of what it heard. Tune and test keep the few wordings that they have, so that a
-judgement stays a judgement of wordings that nobody has trained on.
+A reader is as good as the variety of what it heard. Test keeps the few wordings that it has, so that a judgement
+stays a judgement of wordings that nobody has trained on.
 """
 
 from __future__ import annotations
