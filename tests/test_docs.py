@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 import fastslow
-from fastslow import core, cores, errors, reports, settings, tiers
+from fastslow import copying, core, cores, errors, reports, settings, tiers
 from fastslow.bench import manual
 from fastslow.cli.main import app
 from fastslow.errors import InputError
@@ -155,8 +155,10 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"may have {recall.budget} tokens together"),
         ("reading", f"the best {recall.witnesses} episodes are read"),
         ("reading", f"is read if its doubt is below {tiers.DOUBT}"),
-        ("reading", f"its doubt is below {tiers.SURE}, or below {tiers.SURE_OF_SAME} where both"),
-        ("reading", f"more than {tiers.SHAKEN_TIMES:g} times as large, and larger than {tiers.SHAKEN}"),
+        ("reading", f"the surest {tiers.TOGETHER} are read together"),
+        ("reading", f"have a doubt below {tiers.SURE} too"),
+        ("reading", f"at most {tiers.NEARLY:g} nats less likely"),
+        ("reading", f"are raised by {copying.BONUS:g} nats"),
         ("reading", f"each of the best {recall.leads} leads on"),
         ("reading", f"each of the {recall.hops} episodes that it leads on to"),
         ("reading", f"is read if its doubt is below {tiers.DOUBT_OF_TWO}"),

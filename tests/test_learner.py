@@ -12,6 +12,7 @@ from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits
 from tiny import make_tiny_core
 
 from fastslow import Learner
+from fastslow import tiers as tiers_module
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -534,7 +535,8 @@ def test_recall_settings_are_used(home: Path, core: Core) -> None:
 def test_what_is_told_later_updates_or_takes_back(
     home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader's doubt is set by hand, alone and beside the first record."""
+    """The reader's doubt is set by hand, alone and beside the first record, and so is which own answer, counted from
+    the surest, those who are sure give together."""
     make_reader(core, tmp_path / "cache")
     question, prompt = "Where does Kestrel Quamby live?", core.prompt("Where does Kestrel Quamby live?")
     texts = [
@@ -548,21 +550,28 @@ def test_what_is_told_later_updates_or_takes_back(
         tiers = learner.tiers
         assert {hit.episode for hit in tiers.match(question)} == set(ids)
 
-        def read(alone: dict[int, float], beside: dict[int, float]) -> list[int]:
+        def read(alone: dict[int, float], beside: dict[int, float], together: int = 0) -> list[int]:
+            def likely(_: Core, rows: list[Row], answer: list[int], __: object) -> torch.Tensor:
+                assert len(rows) == 1 and answer[1:] == [core.tokenizer.eos_token_id]
+                return torch.tensor([0.0 if answer[0] == together else -3.0])
+
             def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
                 known = alone if len(groups[0]) == 1 else beside
                 return [known.get(ids.index(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
 
             monkeypatch.setattr(tiers, "_doubts", doubted)
+            monkeypatch.setattr(tiers_module, "generate", lambda _, rows, __, **___: [[n] for n in range(len(rows))])
+            monkeypatch.setattr(tiers_module, "answer_log_probability", likely)
             return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)]
 
         assert read({0: 0.01}, {}) == [0]  # nothing later that the reader heeds
-        assert read({0: 0.01, 3: 0.04}, {}) == [3]  # the newer of two that are sure
-        assert read({0: 0.01, 3: 0.4}, {}) == [0]  # the newer one is not
-        assert read({0: 0.01}, {2: 0.1}) == [2]  # taken back by a record that speaks of Tolvar too
-        assert read({0: 0.01, 2: 0.3}, {2: 0.1}) == []  # in which the reader would find Tolvar again
-        assert read({0: 0.05}, {2: 0.1}) == [0]  # hardly more doubt than before
-        assert read({0: 0.001}, {2: 0.02}) == [0]  # next to no doubt
+        assert read({0: 0.01, 3: 0.04}, {}, together=1) == [3]  # what both say together is what the later one says
+        assert read({0: 0.01, 3: 0.04}, {}, together=0) == [0]  # or what the surest says
+        assert read({0: 0.01, 3: 0.04}, {}, together=2) == [3]  # or, where both are as likely, the newer
+        assert read({0: 0.01, 3: 0.2}, {}, together=1) == [0]  # who is not sure is not asked
+        assert read({0: 0.01}, {2: 0.6}) == [2]  # taken back by a record that speaks of Tolvar too
+        assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
+        assert read({0: 0.01}, {2: 0.3}) == [0]  # too little doubt
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
 
 
@@ -588,7 +597,6 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
 
         assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
-        assert read({matches[0]: 0.2, matches[1]: 0.01}) == [matches[1]]  # as many as may testify, the surest first
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

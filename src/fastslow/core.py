@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,11 @@ class Core:
             messages = [{"role": "user", "content": messages}]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.encode(text)
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """The id of every token, by how the tokenizer writes it; inside a word that is its text."""
+        return dict(self.tokenizer.get_vocab())
 
     @property
     def stop_ids(self) -> set[int]:

@@ -7,12 +7,13 @@ prompt token there, and later pages stand nearer to the question, which is how t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fastslow import copying
 from fastslow.core import Core, Delta, new_cache
 
 PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., branches LIVE + 1, LIVE + 2, ...
@@ -20,10 +21,12 @@ PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., bran
 
 @dataclass(frozen=True)
 class Row:
-    """One question: its prompt and the pages (T_i, width), oldest first, that it may read."""
+    """One question: its prompt, the pages (T_i, width), oldest first, that it may read, and their rare ``words``, which
+    an answer copies (:mod:`fastslow.copying`)."""
 
     prompt: list[int]
     pages: tuple[Tensor, ...] = ()
+    words: frozenset[str] = frozenset()
 
 
 def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int | None = None) -> Tensor:
@@ -125,7 +128,7 @@ def generate(
     with core.using(deltas):
         logits = stepper.prefill(keep=1)[:, -1]
         for n in range(max_tokens):
-            tokens = logits.argmax(-1)
+            tokens = _copying(core, rows, answers, logits, running).argmax(-1)
             for i in sorted(running):
                 token = int(tokens[i])
                 if stop and token in stops:
@@ -136,6 +139,19 @@ def generate(
                 break
             logits = stepper.step(tokens[:, None])[:, -1]
     return answers
+
+
+def _copying(
+    core: Core, rows: Sequence[Row], answers: Sequence[list[int]], logits: Tensor, running: Collection[int]
+) -> Tensor:
+    """The logits (B, V), raised where an answer goes on with a word that its row has begun to copy."""
+    onward = {i: copying.onward(core, core.decode(answers[i]), rows[i].words) for i in running if rows[i].words}
+    if not any(onward.values()):
+        return logits
+    raised = logits.clone()
+    for i, ids in onward.items():
+        raised[i, ids] += copying.BONUS
+    return raised
 
 
 def left_pad(prompts: Sequence[list[int]], filler: int) -> tuple[Tensor, Tensor]:

@@ -162,7 +162,7 @@ class Learner:
         if reading.skill is None or "medium" not in tiers:
             return reading
         asked = {**messages[-1], "content": reading.skill.asked(messages[-1]["content"])}
-        return replace(reading, row=Row(self.core.prompt([*messages[:-1], asked]), reading.row.pages))
+        return replace(reading, row=replace(reading.row, prompt=self.core.prompt([*messages[:-1], asked])))
 
     def _decode(self, row: Row, deltas: Sequence[Delta], max_tokens: int) -> str:
         return self.core.decode(generate(self.core, [row], deltas, max_tokens=max_tokens)[0])
@@ -187,7 +187,7 @@ class Learner:
         if reading.row.pages:
             for hit in reading.hits:
                 others = [h.episode for h in reading.hits if h is not hit]
-                row = Row(reading.row.prompt, self.tiers.episodes.pages(others))
+                row = self.tiers.row(reading.row.prompt, others)
                 # The reader is on only while a page is read.
                 off = None if row.pages or self.tiers.reader is None else self.tiers.reader.delta
                 deltas = tuple(d for d in reading.deltas if d is not off)
@@ -196,7 +196,7 @@ class Learner:
         named = [("slow", e.delta.name, f"{len(e.episodes)} episodes", e.delta) for e in reading.experts]
         if skill := reading.skill:
             if skill.lines:
-                alone = replace(reading, row=Row(bare, reading.row.pages))
+                alone = replace(reading, row=replace(reading.row, prompt=bare))
                 yield "medium", skill.task, " / ".join(skill.lines), 1.0, None, alone
             named.append(("slow", skill.delta.name, f"{skill.about.get('rollouts', 'unknown')} rollouts", skill.delta))
         if reading.fast:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fastslow.copying import rare_words
 from fastslow.core import Core, Delta
-from fastslow.decode import Row, answer_log_probability
+from fastslow.decode import Row, answer_log_probability, generate
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
 from fastslow.lessons import UNKNOWN
@@ -28,11 +29,12 @@ from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
-# The probability of "I don't know." from which a page is no witness, and two pages read together are none; and below
-# which a page that was told later is heard first: any that matches as well, and one that speaks of the same thing.
-DOUBT, DOUBT_OF_TWO, SURE, SURE_OF_SAME = 0.5, 0.3, 0.05, 0.2
-# What a withdrawal does to the doubt about the page that it takes back: at least so much, and so many times as much.
-SHAKEN, SHAKEN_TIMES = 0.03, 6.0
+# The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
+# it back; from which two pages read together are none; and below which others are heard beside the surest one.
+DOUBT, DOUBT_OF_TWO, SURE = 0.5, 0.3, 0.15
+TOGETHER = 3  # witnesses that are read together where several are sure
+NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
+OWN_ANSWER = 24  # tokens of what each of them answers alone
 
 
 @dataclass(frozen=True)
@@ -189,21 +191,27 @@ class Tiers:
         """What a question reads from the ``tiers`` that are on. Where nothing is related it reads nothing at all."""
         hidden = self.core.bottom(input_ids=torch.tensor([prompt])).last_hidden_state[0]
         hits = self.choose(question, prompt) if "medium" in tiers else self.match(question)
-        pages = self.episodes.pages([hit.episode for hit in hits]) if "medium" in tiers else ()
-        experts = self._open(hidden, hits, bool(pages)) if "slow" in tiers else []
+        row = self.row(prompt, [hit.episode for hit in hits] if "medium" in tiers else [])
+        experts = self._open(hidden, hits, bool(row.pages)) if "slow" in tiers else []
         fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]
-        if pages and self.reader:
+        if row.pages and self.reader:
             deltas.insert(0, self.reader.delta)
         skill = next((each for each in self.skills.values() if each.gate.is_open(hidden)), None)
         if skill and "slow" in tiers:
             deltas.append(skill.delta)
         if fast:
             deltas.append(self.fast_delta())
-        read = {hit.episode for hit in hits if pages and self.episodes.records[hit.episode].page is not None}
+        read = {hit.episode for hit in hits if row.pages and self.episodes.records[hit.episode].page is not None}
         read |= {episode for expert in experts if expert.gate is None for episode in expert.episodes}
         shown = tuple(hit for hit in hits if hit.episode in read)
-        return Reading(Row(prompt, pages), tuple(deltas), shown, tuple(experts), fast, skill)
+        return Reading(row, tuple(deltas), shown, tuple(experts), fast, skill)
+
+    def row(self, prompt: list[int], episodes: Sequence[str]) -> Row:
+        """A prompt with the pages of these episodes in sight, and the words that an answer copies from them."""
+        seen = [name for name in episodes if self.episodes.records[name].page is not None]
+        words = [rare_words(self.core, self.told[name].written) for name in seen]
+        return Row(prompt, self.episodes.pages(seen), frozenset().union(*words))
 
     def choose(self, question: str, prompt: list[int]) -> list[Hit]:
         """The records to read together: the one that answers the question by itself, or what takes it back; or, where
@@ -220,8 +228,8 @@ class Tiers:
             return self.episodes.within_budget(hits[: config.witnesses])
         heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
         if heard[0][0] < DOUBT:
-            doubt, witness = self._latest(question, heard)
-            withdrawal = self._withdrawal(question, witness, doubt, hits, prompt)
+            witness = self._agreed(heard, prompt)
+            withdrawal = self._withdrawal(question, witness, hits, prompt)
             if withdrawal is None:
                 return [witness]
             # A withdrawal names what it takes back: it is read only where the reader finds no answer in it.
@@ -233,29 +241,29 @@ class Tiers:
                 return self.episodes.within_budget(pair)
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
 
-    def _latest(self, question: str, heard: Sequence[tuple[float, Hit]]) -> tuple[float, Hit]:
-        """The surest record, or one told later that updates it: that matches as well and is sure too."""
-        surest = heard[0][1]
-        newer = [
-            (doubt, hit)
-            for doubt, hit in heard[1:]
-            if self._told(hit) > self._told(surest) and hit.score >= surest.score
-            if doubt < SURE or (doubt < SURE_OF_SAME and self._same(question, surest, hit))
-        ]
-        return max([heard[0], *newer], key=lambda pair: self._told(pair[1]))
+    def _agreed(self, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> Hit:
+        """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
+        together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
+        assert self.reader is not None
+        sure = [hit for doubt, hit in heard[:TOGETHER] if doubt < SURE or hit is heard[0][1]]
+        if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
+            return sure[0]
+        reading, end = [self.reader.delta], self.core.tokenizer.eos_token_id
+        own = generate(self.core, [self.row(prompt, [hit.episode]) for hit in sure], reading, max_tokens=OWN_ANSWER)
+        together = self.row(prompt, [hit.episode for hit in sure])
+        likely = [answer_log_probability(self.core, [together], [*ids, end], reading).item() for ids in own]
+        nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
+        return max(nearly, key=self._told)
 
-    def _withdrawal(
-        self, question: str, witness: Hit, doubt: float, hits: Sequence[Hit], prompt: list[int]
-    ) -> Hit | None:
+    def _withdrawal(self, question: str, witness: Hit, hits: Sequence[Hit], prompt: list[int]) -> Hit | None:
         """The record that takes back what the witness says: told later, about the same thing, and, read beside it, it
-        shakes the reader."""
+        leaves the reader in doubt."""
         later = [h for h in hits if self._told(h) > self._told(witness) and self._same(question, witness, h)]
         if not later:
             return None
-        shaken, hit = max(
-            zip(self._doubts([[witness, h] for h in later], prompt), later, strict=True), key=lambda pair: pair[0]
-        )
-        return hit if shaken > max(SHAKEN, SHAKEN_TIMES * doubt) else None
+        doubts = self._doubts([[witness, h] for h in later], prompt)
+        doubt, hit = max(zip(doubts, later, strict=True), key=lambda pair: pair[0])
+        return hit if doubt >= DOUBT else None
 
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told
@@ -269,7 +277,7 @@ class Tiers:
     def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
         """For each group of records, read together, how probable it is that the reader says it does not know."""
         assert self.reader is not None
-        rows = [Row(prompt, self.episodes.pages([hit.episode for hit in group])) for group in groups]
+        rows = [self.row(prompt, [hit.episode for hit in group]) for group in groups]
         unknown = self.core.encode(UNKNOWN)
         doubts = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
         # A page that was dropped cannot be heard: its expert may hold the answer.

@@ -46,10 +46,10 @@ CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: w
 # How a posed question begins; each start leads the reader to another question about the same page.
 STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")
 
-# What may be asked of anything that has a name: the first question of every relation that readers are trained on.
+# What may be asked of whatever has a name: the first question of every second relation that readers are trained on.
 BANK = tuple(
     spec.wordings["train"].direct[0] for spec in RELATIONS.values() if "train" in spec.wordings and not spec.thin
-)
+)[::2]
 # A survey keeps so many questions that the reader answers from a page with a doubt below the first bound, and so many
 # that it cannot answer, those nearest above the second.
 TOLD, UNTOLD, SURE, UNSURE = 3, 5, 0.05, 0.9
