@@ -228,7 +228,7 @@ class Tiers:
             return self.episodes.within_budget(hits[: config.witnesses])
         heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
         if heard[0][0] < DOUBT:
-            witness = self._agreed(heard, prompt)
+            witness = self._agreed(question, heard, prompt)
             withdrawal = self._withdrawal(question, witness, hits, prompt)
             if withdrawal is None:
                 return [witness]
@@ -241,11 +241,16 @@ class Tiers:
                 return self.episodes.within_budget(pair)
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
 
-    def _agreed(self, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> Hit:
+    def _agreed(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> Hit:
         """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
         together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
         assert self.reader is not None
-        sure = [hit for doubt, hit in heard[:TOGETHER] if doubt < SURE or hit is heard[0][1]]
+        surest = heard[0][1]
+        sure = [surest] + [
+            hit
+            for doubt, hit in heard[1:TOGETHER]
+            if doubt < SURE or (doubt < DOUBT and self._same(question, surest, hit))
+        ]
         if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
             return sure[0]
         reading, end = [self.reader.delta], self.core.tokenizer.eos_token_id
@@ -269,10 +274,12 @@ class Tiers:
         return self.episodes.records[hit.episode].told
 
     def _same(self, question: str, one: Hit, other: Hit) -> bool:
-        """Whether two records share a telling word that the question lacks, as a value and its withdrawal do."""
-        asked = telling_words(question)
-        words = [telling_words(self.told[hit.episode].written) - asked for hit in (one, other)]
-        return bool(words[0] & words[1])
+        """Whether two records share a telling word that the question lacks, as a value and its withdrawal do, and the
+        second has every name in the question that the first has."""
+        first, second = (self.told[hit.episode].written for hit in (one, other))
+        shared = telling_words(first) & telling_words(second) - telling_words(question)
+        named = rare_words(self.core, question) & rare_words(self.core, first)
+        return bool(shared) and named <= rare_words(self.core, second)
 
     def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
         """For each group of records, read together, how probable it is that the reader says it does not know."""
