@@ -194,7 +194,7 @@ def study(tiers: Tiers, episode: str) -> Study:
 
 
 def redo(
-    home: Home, tiers: Tiers, event: Event, gone: set[str], expert: Expert
+    home: Home, tiers: Tiers, event: Event, gone: set[str], expert: Expert | None
 ) -> tuple[dict[str, Any] | None, Expert | None]:
     """The payload and the expert of a sleep in a history without ``gone``: as they were where it considered none of
     them, made again from the rest where it did, None where nothing is left."""

@@ -8,7 +8,7 @@ from living import make_reader
 
 from fastslow.core import Core, Delta
 from fastslow.errors import CoreError, InputError
-from fastslow.medium.reader import find, new_adapter, reshaped
+from fastslow.medium.reader import find, mixed, new_adapter, reshaped
 from fastslow.medium.train_reader import ReaderRecipe, train_reader
 
 
@@ -55,6 +55,14 @@ def test_a_lower_rank_keeps_the_largest_part(core: Core) -> None:
         kept = 2 if ".self_attn." in name else 1
         left, whole = torch.linalg.svdvals(old[name] - change), torch.linalg.svdvals(old[name])
         torch.testing.assert_close(left[0], whole[kept], rtol=1e-3, atol=1e-5)
+
+
+def test_a_mean_does_a_share_of_either(core: Core) -> None:
+    old, new = trained(core, 2, 0), trained(core, 3, 1)
+    both = changes(mixed(new, old, 0.7))
+    for name, change in changes(new).items():
+        wanted = 0.7 * change + 0.3 * changes(old).get(name, torch.zeros_like(change))
+        torch.testing.assert_close(both[name], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_damaged_reader_is_named(core: Core, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from fastslow.medium.pages import compress, expand
 from fastslow.medium.router import stem
 from fastslow.state import State
 from fastslow.store import io
-from fastslow.tiers import LearnerConfig, Tiers
+from fastslow.tiers import LearnerConfig, Tiers, Told
 from fastslow.worlds import is_correct
 from fastslow.worlds.invented import ProbeKind, World
 from fastslow.worlds.invented import say as worded
@@ -97,12 +97,13 @@ def pages(tiers: Tiers, exam: Exam, *, oracle: bool, small_words: bool = True) -
     core, episodes = tiers.core, tiers.episodes
     for i, line in enumerate(exam.lines):
         page = episodes.write(line)
+        tiers.told[str(i)] = Told(line, "", "", float(i))
         episodes.add(str(i), page if small_words else without_small_words(tiers, page), i, float(i))
     reading = (tiers.reader.delta,) if tiers.reader else ()
 
     def row(question: str, prompt: list[int], fact: int) -> Row:
         if oracle:
-            return Row(prompt, episodes.pages([str(fact)]))
+            return tiers.row(prompt, [str(fact)])
         return tiers.read(question, prompt, ("medium",)).row
 
     def ask(questions: Sequence[tuple[str, int]]) -> list[str]:

@@ -121,6 +121,20 @@ def reshaped(delta: Delta, fresh: Delta) -> Delta:
     return Delta(delta.name, factors)
 
 
+@torch.no_grad()
+def mixed(new: Delta, old: Delta, share: float) -> Delta:
+    """What both do, ``share`` of the new and the rest of the old one, at the rank of both together. The mean of weights
+    before and after a training carries over better than either (Wortsman et al. 2022, arXiv 2109.01903)."""
+    factors = {}
+    for name, (a, b) in new.factors.items():
+        a, b = share * a.float(), b.float()
+        if name in old.factors:
+            old_a, old_b = (t.float() for t in old.factors[name])
+            a, b = torch.cat([a, (1 - share) * old_a]), torch.cat([b, old_b], 1)
+        factors[name] = (a, b)
+    return Delta(new.name, factors)
+
+
 def frozen(delta: Delta) -> Delta:
     """What a reader will be after its round trip through half precision: train, then use exactly what is stored."""
     return Delta(delta.name, {n: (a.detach().half(), b.detach().half()) for n, (a, b) in delta.factors.items()})
