@@ -457,7 +457,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def markdown(result: dict[str, Any]) -> str:
     """The results page."""
     settings = result["settings"]
-    command = f"`fastslow bench writes --facts {settings['facts']} --seed {settings['seed']} --json docs/results/writes.json`"
+    chosen = f"--facts {settings['facts']} --seed {settings['seed']}"
+    command = f"`fastslow bench writes {chosen} --json docs/results/writes.json`"
     about = ABOUT.format(**{**result["core"], **result["machine"], **settings})
     trials = [[t["what"], f"{t['value']:g}", *(f"{t[kind]:.2f}" for kind in KINDS)] for t in result["trials"]]
     tried = _table(("what", "value", *KINDS), trials)
