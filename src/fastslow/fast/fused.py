@@ -40,17 +40,19 @@ def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
     inputs.check_state(state)
     if inputs.length != 1:
         raise InputError(f"a step takes one token, not {inputs.length}: give several to chunk or reference")
+    # At a small state most of the time is Python's, so tensors are asked only what is quick to answer.
     given = (inputs.q, inputs.k, inputs.u, inputs.e, inputs.g, state)
-    if state.dtype != torch.float32 or any(t is not None and t.device.type != "cpu" for t in given):
+    if state.dtype != torch.float32 or not all([t is None or t.is_cpu for t in given]):
         raise InputError(f"the fused step takes float32 on a CPU, not {state.dtype} on {state.device}: {INSTEAD}")
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
         raise InputError(f"the fused step has no gradients: run it under torch.no_grad(), or {INSTEAD}")
-    dense = [None if t is None else t.contiguous() for t in given]
-    out, following = inputs.u.new_empty(inputs.u.shape), state.new_empty(state.shape)
-    batch, heads, rows, columns = state.shape
+    u, dense = inputs.u.contiguous(), state.contiguous()
+    keys = [None if t is None else t.contiguous() for t in (inputs.q, inputs.k, inputs.e, inputs.g)]
+    out, following = torch.empty_like(u), torch.empty_like(dense)
+    heads, (rows, columns) = u.shape[0] * u.shape[1], state.shape[2:]
     decays = 1 if inputs.g is None else inputs.g.shape[-1]
-    where = [None if t is None else t.data_ptr() for t in (*dense, out, following)]
-    _library()(batch * heads, rows, columns, decays, *where)
+    where = [None if t is None else t.data_ptr() for t in (*keys, u, dense, out, following)]
+    _library()(heads, rows, columns, decays, *where)
     return out, following
 
 

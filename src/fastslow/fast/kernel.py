@@ -85,7 +85,7 @@ class Inputs:
         wanted = (batch, heads, channels, self.u.shape[3])
         if state.shape != wanted:
             raise InputError(f"the state has shape {tuple(state.shape)}, these inputs need {wanted}: (B, H, K, V)")
-        if any(tensor.dtype != state.dtype for _, tensor in self._tensors()):
+        if {tensor.dtype for tensor in vars(self).values() if tensor is not None} != {state.dtype}:
             named = ", ".join(f"{name} {tensor.dtype}" for name, tensor in [*self._tensors(), ("state", state)])
             raise InputError(f"{named}: give all of one dtype")
 

@@ -40,8 +40,8 @@ typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4))); /* the 
     } while (0)
 
 FASTEST
-void step(size_t n, size_t K, size_t V, size_t decays, const float *q, const float *k, const float *u, const float *e,
-          const float *g, const float *state, float *restrict out, float *restrict next)
+void step(size_t n, size_t K, size_t V, size_t decays, const float *q, const float *k, const float *e, const float *g,
+          const float *u, const float *state, float *restrict out, float *restrict next)
 {
     float kept[K], erased[K], looked[K]; /* what decay leaves of each row, and the two keys that see it decayed */
     for (size_t h = 0; h < n; h++) {

@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from random import Random
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from fastslow import anchors
 from fastslow.core import Core
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import Tokens, word_codes
-from fastslow.worlds import manuals
+from fastslow.worlds import manuals, passages
 from fastslow.worlds.heard import QUESTION_AROUND, STATEMENT_AROUND, around
 from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Paragraph, Probe, ProbeKind, RelationSet, World
 from fastslow.worlds.names import FIRM_WORDS, Split
@@ -29,6 +32,7 @@ CLUSTERS = tuple(re.findall(r"\w+", "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll
 ENDINGS = ("", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well")
 SPEECH: tuple[tuple[Split, RelationSet], ...] = (("train", "all"), ("tune", "shared"))
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
+Genre = Literal["lines", "paragraphs", "manual", "passages"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Stream:
     records: list[Tokens]
     asks: list[Ask]
     questions: list[Tokens]
-    prose: bool
+    genre: Genre
 
 
 def streams(
@@ -60,7 +64,7 @@ def streams(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Stream]:
-    """For each seed one stream of lines, one of paragraphs and one of a manual.
+    """For each seed one stream of each genre: lines, paragraphs, a manual, and passages written by hand.
 
     Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
     reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.
@@ -74,14 +78,27 @@ def streams(
         lines = _spoken(seed, *_renamed(world, *_lines(world)))
         paragraphs = _renamed(world, *_asked(world.paragraphs()))
         manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
-        for (texts, asks), prose in ((lines, False), (paragraphs, True), (manual, True)):
+        written = _asked(passages.paragraphs(seed, facts, _name))
+        genres: dict[Genre, tuple[list[str], list[Ask]]] = {
+            "lines": lines,
+            "paragraphs": paragraphs,
+            "manual": manual,
+            "passages": written,
+        }
+        for genre, (texts, asks) in genres.items():
             if progress:
                 progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
             states = encode(core, texts)
             questions = tokens(core, standard, [ask.probe.question for ask in asks])
             records = [Tokens(standard.apply(h), *word_codes(core, t)) for h, t in zip(states, texts, strict=True)]
-            built.append(Stream(texts, states, records, asks, questions, prose))
+            built.append(Stream(texts, states, records, asks, questions, genre))
     return built
+
+
+def elsewhere() -> list[str]:
+    """What people ask about anything in the world: no page of a stream holds the answer."""
+    requests = resources.files("fastslow.worlds") / "requests.txt"
+    return [*anchors.chat(), *requests.read_text(encoding="utf-8").splitlines()]
 
 
 def _renamed(world: World, texts: list[str], asks: list[Ask]) -> tuple[list[str], list[Ask]]:
@@ -143,7 +160,11 @@ def _lines(world: World) -> tuple[list[str], list[Ask]]:
 
 
 def _asked(paragraphs: Sequence[Paragraph]) -> tuple[list[str], list[Ask]]:
-    asks = [Ask(probe, (i,)) for i, paragraph in enumerate(paragraphs) for probe in paragraph.probes]
+    asks = [
+        Ask(probe, () if probe.answer is None else (i,))
+        for i, paragraph in enumerate(paragraphs)
+        for probe in paragraph.probes
+    ]
     return [p.text for p in paragraphs], asks
 
 

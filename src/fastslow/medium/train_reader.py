@@ -31,14 +31,16 @@ SHARES = {
     "retracted": 0.12,
     "never_taught": 0.03,
     "neighbour": 0.1,
+    "turned": 0.1,
 }
+GENRES: dict[corpus.Genre, float] = {"lines": 0.55, "paragraphs": 0.07, "manual": 0.13, "passages": 0.25}
 
 
 @dataclass(frozen=True)
 class ReaderRecipe:
     """Everything that decides what a reader becomes. A sitting has up to ``pages`` pages and ``questions`` on them, of
-    which the share ``withheld`` has no answer in sight; ``paragraphs`` is the share of sittings on prose, ``pose`` that
-    of those with one page in which it also asks a question itself. ``batch`` counts sittings.
+    which the share ``withheld`` has no answer in sight; ``pose`` is the share of sittings with one page in which
+    it also asks a question itself. ``batch`` counts sittings.
 
     The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
     many questions, of which ``withheld_alone`` have no answer there, and one more about anything in the world.
@@ -61,7 +63,6 @@ class ReaderRecipe:
     withheld: float = 0.33
     alone: float = 0.6
     withheld_alone: float = 0.6
-    paragraphs: float = 0.25
     first: float = 3.0
     share: float = 0.7
 
@@ -84,7 +85,7 @@ def train_reader(
     standard = Standard.of(core)
     seeds = [1000 * (recipe.seed + 1) + i for i in range(recipe.worlds)]
     streams = corpus.streams(core, standard, seeds, recipe.facts)
-    unrelated = corpus.tokens(core, standard, anchors.chat() + [p[:200] for p in anchors.general()])
+    unrelated = corpus.tokens(core, standard, corpus.elsewhere() + [p[:200] for p in anchors.general()])
     tasks = [_routing(s) for s in streams if len(s.records) > 30]
     router = train_router(
         tasks,
@@ -146,7 +147,7 @@ class _Drawer:
         self.core, self.standard, self.recipe, self.grow = core, standard, recipe, grow
         self.rng = Random(recipe.seed)
         self.courses = [_Course.of(s, router) for s in streams if s.asks]
-        self.elsewhere = anchors.chat()  # asked of any page, they find nothing there
+        self.elsewhere = corpus.elsewhere()
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
@@ -159,10 +160,10 @@ class _Drawer:
         return [x for _ in range(self.recipe.batch) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
 
     def _sitting(self, limit: int) -> list[Lesson]:
-        rng, recipe, prose = self.rng, self.recipe, self.rng.random() < self.recipe.paragraphs
-        course = rng.choice([c for c in self.courses if c.stream.prose == prose])
+        rng, recipe, genre = self.rng, self.recipe, self.rng.choices(list(GENRES), list(GENRES.values()))[0]
+        course = rng.choice([c for c in self.courses if c.stream.genre == genre])
         kind = rng.choices(list(course.kinds), [SHARES[k] for k in course.kinds])[0]
-        chosen = self._choose(course, rng.choice(course.kinds[kind]), max(1, limit // 2) if prose else limit)
+        chosen = self._choose(course, rng.choice(course.kinds[kind]), limit if genre == "lines" else max(1, limit // 2))
         known, unknown = course.around(chosen)
         count, withheld = recipe.questions, recipe.withheld
         if len(chosen) == 1:

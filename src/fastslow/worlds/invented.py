@@ -29,13 +29,23 @@ from fastslow.worlds.templates import (
 )
 
 EventKind = Literal["teach", "restate", "update", "retract"]
-ProbeKind = Literal["direct", "paraphrase", "reverse", "two_hop", "neighbour", "never_taught", "updated", "retracted"]
+ProbeKind = Literal[
+    "direct", "paraphrase", "reverse", "two_hop", "neighbour", "turned", "never_taught", "updated", "retracted"
+]
 RelationSet = Literal["all", "shared", "own"]
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 KINDS = ("firm", "person", "product", "place")
 ENTITY = {"person": "person", "firm": "firm", "place": "city", "product": "product"}  # kind -> its value kind
 SUBJECT_OF = {value_kind: kind for kind, value_kind in ENTITY.items()}
 WH = {"person": "who", "firm": "which firm", "city": "which city"}
+MUTUAL = frozenset(  # what holds of both when it holds of one
+    {
+        *("rival", "cousin", "flatmate", "tennis_partner", "dance_partner_of_person", "best_friend_of_person"),
+        *("running_mate_of_person", "person: neighbour", "person: opponent at chess", "person: correspondent"),
+        *("competitor", "partner_company_of_firm", "twin_town", "place: rival town", "ferry_destination_of_place"),
+        "end_of_the_railway",
+    }
+)
 POOL = 30  # values drawn per world for a numeric relation: few enough to collide
 ENTITY_POOL = 40
 MOST = 14  # relations of one kind of subject in one world; only train has more to choose from
@@ -206,7 +216,12 @@ class World:
         if per_fact < 1:
             raise ValueError(f"per_fact must be at least 1, not {per_fact}.")
         rng = Random(f"{self.seed}-{self.split}-{kind}")
-        build = {"reverse": self._reverse, "two_hop": self._two_hop, "neighbour": self._neighbour}
+        build = {
+            "reverse": self._reverse,
+            "two_hop": self._two_hop,
+            "neighbour": self._neighbour,
+            "turned": self._turned,
+        }
         if kind in build:
             probes = build[kind](rng, per_fact)
         elif kind == "never_taught":
@@ -254,6 +269,23 @@ class World:
             if spec.kind == kind and (subject, relation) not in taught
             for probe in self._unknown("neighbour", relation, subject, rng, count)
         ]
+
+    def _turned(self, rng: Random, count: int) -> list[Probe]:
+        """Facts between two of a kind turned round, which nobody told: who teaches the teacher, whom the pupil teaches."""
+        taught = {(e.fact.subject, e.fact.relation) for e in self.events}
+        valued = {(v, e.fact.relation) for e in self.events for v in (e.fact.value, e.old)}
+        probes = []
+        for fact in self.facts:
+            if fact.value_kind != ENTITY[fact.kind] or fact.relation in MUTUAL or fact.id in self._changed:
+                continue
+            if (fact.value, fact.relation) not in taught:
+                probes += self._unknown("turned", fact.relation, fact.value, rng, count)
+            if (fact.subject, fact.relation) not in valued:
+                frames = self.relations[fact.relation].wordings[self.split].reverse
+                for frame in rng.sample(frames, min(count, len(frames))):
+                    question = say(frame, fact.relation, self.split, "", fact.subject)
+                    probes.append(Probe("turned", question, None, fact.value_kind, ()))
+        return probes
 
     def _reverse(self, rng: Random, count: int) -> list[Probe]:
         """From value to subject, where the value was only ever taught for one subject of that kind."""
