@@ -78,7 +78,7 @@ def streams(
         lines = _spoken(seed, *_renamed(world, *_lines(world)))
         paragraphs = _renamed(world, *_asked(world.paragraphs()))
         manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
-        written = _asked(passages.paragraphs(seed, facts, _name))
+        written = _asked(passages.paragraphs(seed, 3 * facts, _name))
         genres: dict[Genre, tuple[list[str], list[Ask]]] = {
             "lines": lines,
             "paragraphs": paragraphs,

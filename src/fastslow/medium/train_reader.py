@@ -30,10 +30,10 @@ SHARES = {
     "updated": 0.22,
     "retracted": 0.12,
     "never_taught": 0.03,
-    "neighbour": 0.1,
-    "turned": 0.1,
+    "neighbour": 0.2,
+    "turned": 0.15,
 }
-GENRES: dict[corpus.Genre, float] = {"lines": 0.55, "paragraphs": 0.07, "manual": 0.13, "passages": 0.25}
+GENRES: dict[corpus.Genre, float] = {"lines": 0.42, "paragraphs": 0.05, "manual": 0.1, "passages": 0.43}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ReaderRecipe:
     """
 
     seed: int = 0
-    worlds: int = 24
+    worlds: int = 12
     facts: int = 120
     router_steps: int = 2000
     steps: int = 600
@@ -62,7 +62,7 @@ class ReaderRecipe:
     pose: float = 0.25
     withheld: float = 0.33
     alone: float = 0.6
-    withheld_alone: float = 0.6
+    withheld_alone: float = 0.5
     first: float = 3.0
     share: float = 0.7
 
