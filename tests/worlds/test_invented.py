@@ -242,6 +242,18 @@ def test_unknown_things_are_really_unknown() -> None:
         assert not any(contains(probe.question, name) for name in taught)
 
 
+def test_a_relation_turned_round_is_not_told() -> None:
+    """Nobody said what is asked of the value of a fact between two of a kind, nor whose value its subject is."""
+    world = World.make(12, 300, "train")
+    kinds: tuple[ProbeKind, ...] = ("direct", "paraphrase", "reverse", "updated", "retracted")
+    answerable = {probe.question for kind in kinds for probe in world.probes(kind, per_fact=99)}
+    between = [f for f in world.facts if f.value_kind == ENTITY[f.kind]]
+    assert between and len(world.probes("turned")) > len(between) / 2
+    for probe in world.probes("turned", per_fact=9):
+        assert probe.answer is None and probe.question not in answerable
+        assert any(contains(probe.question, name) for f in between for name in (f.subject, f.value))
+
+
 def test_more_wordings_per_fact_on_request() -> None:
     world = World.make(11, 20, "train")
     asked = Counter(probe.facts for probe in world.probes("paraphrase", per_fact=3))

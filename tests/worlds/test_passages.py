@@ -1,4 +1,4 @@
-"""Passages written by hand: every one is well formed, its answers stand in it, and nothing of it is in what judges."""
+"""Passages written one by one: each is well formed, its answers stand in it, and nothing of it is in what judges."""
 
 from __future__ import annotations
 

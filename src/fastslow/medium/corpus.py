@@ -64,7 +64,7 @@ def streams(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Stream]:
-    """For each seed one stream of each genre: lines, paragraphs, a manual, and passages written by hand.
+    """For each seed one stream of each genre: lines, paragraphs, a manual, and passages written one by one.
 
     Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
     reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.

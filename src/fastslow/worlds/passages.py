@@ -1,5 +1,5 @@
-"""Passages written by hand, with questions as people ask them, to train a reader on prose: what frames cannot teach is
-that a question and the sentence which answers it seldom share their words, and that the sentence beside it does not
+"""Passages written one by one, with questions as people ask them, to train a reader on prose: what frames cannot teach
+is that a question and the sentence which answers it seldom share their words, and that the sentence beside it does not
 answer it.
 
 `passages/*.txt`: passages apart by an empty line. Each is text, then lines of questions:
@@ -14,6 +14,7 @@ stands in braces is drawn anew for every world: a name, a number, or one of the 
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +26,7 @@ from fastslow.worlds.names import MONTHS
 
 CODE = re.compile(r"[`\-{]?[`\-]|\{[xU]|\S*[_/]")  # an answer that begins so keeps its case
 SLOT = re.compile(r"\{(?:(\d)=([^{}]+)|(\w+))\}")
+COLOURS = ("red", "blue", "green", "yellow", "black", "white", "grey", "brown", "orange", "purple")
 DRAWN: dict[str, Callable[[Random, Callable[[Random], str]], str]] = {
     "P": lambda rng, name: f"{name(rng)} {name(rng)}",  # a person
     "F": lambda rng, name: name(rng) + rng.choice(("", "", " Works", " Brothers", " Group", " and Sons")),  # a firm
@@ -37,9 +39,9 @@ DRAWN: dict[str, Callable[[Random, Callable[[Random], str]], str]] = {
     "k": lambda rng, _: rng.choice(("two", "three", "four", "five", "six", "seven", "eight", "nine", "eleven")),
     "y": lambda rng, _: str(rng.randint(1620, 2020)),
     "m": lambda rng, _: rng.choice(MONTHS),
-    "w": lambda rng, _: rng.choice("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()),
+    "w": lambda rng, _: rng.choice(list(calendar.day_name)),
     "t": lambda rng, _: f"{rng.randint(5, 23)}:{rng.choice(('00', '15', '30', '45', '10', '50'))}",
-    "c": lambda rng, _: rng.choice("red blue green yellow black white grey brown orange purple".split()),
+    "c": lambda rng, _: rng.choice(COLOURS),
 }
 
 
