@@ -271,7 +271,7 @@ class World:
         ]
 
     def _turned(self, rng: Random, count: int) -> list[Probe]:
-        """Facts between two of a kind turned round, which nobody told: who teaches the teacher, whom a pupil teaches."""
+        """Facts between two of a kind turned round, which nobody told: who taught the teacher."""
         taught = {(e.fact.subject, e.fact.relation) for e in self.events}
         valued = {(v, e.fact.relation) for e in self.events for v in (e.fact.value, e.old)}
         probes = []

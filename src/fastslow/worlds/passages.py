@@ -14,7 +14,6 @@ stands in braces is drawn anew for every world: a name, a number, or one of the 
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Callable
 from functools import cache
@@ -26,6 +25,7 @@ from fastslow.worlds.names import MONTHS
 
 CODE = re.compile(r"[`\-{]?[`\-]|\{[xU]|\S*[_/]")  # an answer that begins so keeps its case
 SLOT = re.compile(r"\{(?:(\d)=([^{}]+)|(\w+))\}")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "grey", "brown", "orange", "purple")
 DRAWN: dict[str, Callable[[Random, Callable[[Random], str]], str]] = {
     "P": lambda rng, name: f"{name(rng)} {name(rng)}",  # a person
@@ -39,7 +39,7 @@ DRAWN: dict[str, Callable[[Random, Callable[[Random], str]], str]] = {
     "k": lambda rng, _: rng.choice(("two", "three", "four", "five", "six", "seven", "eight", "nine", "eleven")),
     "y": lambda rng, _: str(rng.randint(1620, 2020)),
     "m": lambda rng, _: rng.choice(MONTHS),
-    "w": lambda rng, _: rng.choice(list(calendar.day_name)),
+    "w": lambda rng, _: rng.choice(WEEKDAYS),
     "t": lambda rng, _: f"{rng.randint(5, 23)}:{rng.choice(('00', '15', '30', '45', '10', '50'))}",
     "c": lambda rng, _: rng.choice(COLOURS),
 }
