@@ -201,7 +201,7 @@ class _Chunks(torch.autograd.Function):
                 torch.bmm(inverse[n], torch.baddbmm(u[n], erasing[n], states[n], alpha=-1), out=missing[n])
             torch.mul(states[n], kept[n], out=states[n + 1]).baddbmm_(keys[n], missing[n])
         ctx.save_for_backward(q, k, e, g, inner, inverse, states, missing, *decays)
-        return reading @ states[:-1] + inner @ missing, states[-1].clone()
+        return _plus(reading @ states[:-1], inner, missing), states[-1].clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -234,11 +234,17 @@ class _Chunks(torch.autograd.Function):
             of.add_(seen.mul_(into))
         # Keys that look meet exp G, keys that were written exp -G, and all that is left at the end exp G_C, so that the
         # gradient of G is seen from theirs.
-        of_sum = torch.addcmul(q * of_lefts[0], k, of_k, value=-1)
+        of_sum = (q * of_lefts[0]).addcmul_(k, of_k, value=-1)
         of_sum = of_sum if e is None else of_sum.addcmul_(e, of_lefts[1])
         of_sum[..., -1, :] += of_total
         of_sum = of_sum.sum(-1, keepdim=True) if g.shape[-1] == 1 else of_sum
         return of_lefts[0], of_k, given, of_lefts[1] if e is not None else None, _from(of_sum), of_states[0]
+
+
+def _plus(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """x + left @ right, written to x."""
+    x.flatten(0, -3).baddbmm_(left.flatten(0, -3), right.flatten(0, -3))
+    return x
 
 
 def _decays(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,7 +271,7 @@ def _of_scalar(
     undecayed = [of.mul_(decay) for of in of_pairs]
     of_k = undecayed[0].mT @ lefts[0]
     for of, left in zip(undecayed[1:], lefts[1:], strict=True):
-        of_k += of.mT @ left
+        _plus(of_k, of.mT, left)
     return [of @ k for of in undecayed], of_k
 
 
