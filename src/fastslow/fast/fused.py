@@ -41,10 +41,10 @@ def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
     if inputs.length != 1:
         raise InputError(f"a step takes one token, not {inputs.length}: give several to chunk or reference")
     # At a small state most of the time is Python's, so tensors are asked only what is quick to answer.
-    given = (inputs.q, inputs.k, inputs.u, inputs.e, inputs.g, state)
-    if state.dtype != torch.float32 or not all(t is None or t.is_cpu for t in given):
+    given = [t for t in (inputs.q, inputs.k, inputs.u, inputs.e, inputs.g, state) if t is not None]
+    if state.dtype != torch.float32 or False in [t.is_cpu for t in given]:
         raise InputError(f"the fused step takes float32 on a CPU, not {state.dtype} on {state.device}: {INSTEAD}")
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         raise InputError(f"the fused step has no gradients: run it under torch.no_grad(), or {INSTEAD}")
     u, dense = inputs.u.contiguous(), state.contiguous()
     keys = [None if t is None else t.contiguous() for t in (inputs.q, inputs.k, inputs.e, inputs.g)]
