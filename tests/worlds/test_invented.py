@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Probe, ProbeKind, World, relations_of, say
+from fastslow.worlds.invented import ENTITY, MUTUAL, PROBE_KINDS, Probe, ProbeKind, World, relations_of, say
 from fastslow.worlds.names import (
     _PLAIN,
     FIRM_WORDS,
@@ -248,6 +248,7 @@ def test_a_relation_turned_round_is_not_told() -> None:
     kinds: tuple[ProbeKind, ...] = ("direct", "paraphrase", "reverse", "updated", "retracted")
     answerable = {probe.question for kind in kinds for probe in world.probes(kind, per_fact=99)}
     between = [f for f in world.facts if f.value_kind == ENTITY[f.kind]]
+    assert set(relations_of("train")) >= MUTUAL
     assert between and len(world.probes("turned")) > len(between) / 2
     for probe in world.probes("turned", per_fact=9):
         assert probe.answer is None and probe.question not in answerable

@@ -219,7 +219,7 @@ class _Chunks(torch.autograd.Function):
             behind = of_states[n + 1]
             torch.sum(behind * states[n + 1], -1, out=of_total[n])
             of_missing[n].baddbmm_(keys[n], behind)
-            of_states[n].add_(kept[n] * behind)  # addcmul is slower where one number serves a row
+            of_states[n].add_(kept[n] * behind)
             if e is not None:
                 torch.bmm(inverse[n].mT, of_missing[n], out=given[n])
                 of_states[n].baddbmm_(erasing[n], given[n], alpha=-1)

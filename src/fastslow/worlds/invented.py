@@ -247,6 +247,10 @@ class World:
         frames = self._wordings(relation, kind, rng)
         return [say(f, relation, self.split, subject) for f in rng.sample(frames, min(count, len(frames)))]
 
+    def _ask_back(self, relation: str, value: str, rng: Random, count: int) -> list[str]:
+        frames = self.relations[relation].wordings[self.split].reverse
+        return [say(f, relation, self.split, "", value) for f in rng.sample(frames, min(count, len(frames)))]
+
     def _on_fact(self, kind: ProbeKind, fact: Fact, rng: Random, count: int) -> list[Probe]:
         change = self._changed.get(fact.id, ("teach", None))[0]
         if change != {"updated": "update", "retracted": "retract"}.get(kind, "teach"):
@@ -281,9 +285,7 @@ class World:
             if (fact.value, fact.relation) not in taught:
                 probes += self._unknown("turned", fact.relation, fact.value, rng, count)
             if (fact.subject, fact.relation) not in valued:
-                frames = self.relations[fact.relation].wordings[self.split].reverse
-                for frame in rng.sample(frames, min(count, len(frames))):
-                    question = say(frame, fact.relation, self.split, "", fact.subject)
+                for question in self._ask_back(fact.relation, fact.subject, rng, count):
                     probes.append(Probe("turned", question, None, fact.value_kind, ()))
         return probes
 
@@ -296,9 +298,7 @@ class World:
         for fact in self.facts:
             if fact.id in self._changed or len(holders[fact.kind, fact.value_kind, fact.value]) > 1:
                 continue
-            frames = self.relations[fact.relation].wordings[self.split].reverse
-            for frame in rng.sample(frames, min(count, len(frames))):
-                question = say(frame, fact.relation, self.split, "", fact.value)
+            for question in self._ask_back(fact.relation, fact.value, rng, count):
                 probes.append(Probe("reverse", question, fact.subject, ENTITY[fact.kind], (fact.id,)))
         return probes
 

@@ -23,7 +23,7 @@ from random import Random
 from fastslow.worlds.invented import Paragraph, Probe, ProbeKind
 from fastslow.worlds.names import MONTHS
 
-CODE = re.compile(r"[`\-{]?[`\-]|\{[xU]|\S*[_/]")  # an answer that begins so keeps its case
+CODE = re.compile(r"[`\-]|\{[xU]|\S*[_/]")  # an answer that begins so keeps its case
 SLOT = re.compile(r"\{(?:(\d)=([^{}]+)|(\w+))\}")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "grey", "brown", "orange", "purple")
@@ -64,7 +64,7 @@ def paragraphs(seed: int, count: int, name: Callable[[Random], str]) -> list[Par
 
 def filled(block: str, rng: Random, name: Callable[[Random], str]) -> Paragraph:
     """One passage with everything in braces drawn. Raises ValueError, quoting the line, for one that is not well
-    formed: an unknown slot, a question without an answer, an answer that is longer than a sentence should be."""
+    formed: an unknown slot, questions before the text, an answer too few or too many."""
     drawn: dict[str, str] = {}
 
     def draw(match: re.Match[str]) -> str:
@@ -76,8 +76,10 @@ def filled(block: str, rng: Random, name: Callable[[Random], str]) -> Paragraph:
             kind = DRAWN.get(slot.rstrip("0123456789"))
             if kind is None:
                 raise ValueError(f"there is no slot {match[0]} in {block!r}")
-            others = set(drawn.values())
-            drawn[slot] = next(value for _ in iter(int, 1) if (value := kind(rng, name)) not in others)
+            value = kind(rng, name)
+            while value in drawn.values():  # two of a kind are never the same
+                value = kind(rng, name)
+            drawn[slot] = value
         return drawn[slot]
 
     lines = block.split("\n")
