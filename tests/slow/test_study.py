@@ -32,6 +32,14 @@ def test_dates_numbers_names_and_last_words_are_values(text: str, value: str) ->
     assert value in asked_for(text)
 
 
+def test_what_a_reader_answers_is_a_value_wherever_it_stands() -> None:
+    text = "Records give the lute as the instrument of Flune Kronond."
+    blank = Exchange("Fill in the blank: Records give the ___ as the instrument of Flune Kronond.", "lute")
+    assert blank not in make_study("e", text).lessons
+    posed = Exchange("Which instrument does Flune Kronond play?", "Lute.")
+    assert {posed, blank} <= set(make_study("e", text, [posed]).lessons)
+
+
 def test_the_capital_of_a_first_word_is_no_name() -> None:
     assert spans("Every visitor pays 12 crowns.") == [(19, 21)]
 

@@ -44,15 +44,21 @@ ABOUT = "What do you know about {name}?"
 UNASKED = ("What is the favourite song of {name}?", "Who is the oldest rival of {name}?")
 CHECKS = ("Please complete this: {left}[?]{right}", "I have a question. {cue}: what is it?")
 # How a posed question begins; each start leads the reader to another question about the same page.
-STARTS = ("What", "Who", "When", "Which", "Where", "How", "Tell me")
-
-# What may be asked of whatever has a name: the first question of every second relation that readers are trained on.
+STARTS = (
+    *("What", "Who", "When", "Which", "Where", "How", "Tell me", "In which"),
+    *("By what", "Of what", "Whose", "How many", "What does", "What is", "Which town", "Do you know"),
+)
+# What may be asked of whatever has a name: every relation that readers are trained on, each in all its wordings.
 BANK = tuple(
-    spec.wordings["train"].direct[0] for spec in RELATIONS.values() if "train" in spec.wordings and not spec.thin
-)[::2]
-# A survey keeps so many questions that the reader answers from a page with a doubt below the first bound, and so many
-# that it cannot answer, those nearest above the second.
-TOLD, UNTOLD, SURE, UNSURE = 3, 5, 0.05, 0.9
+    (*spec.wordings["train"].direct, *spec.wordings["train"].paraphrase)
+    for spec in RELATIONS.values()
+    if "train" in spec.wordings and not spec.thin
+)
+# A survey asks further about so many relations that the reader answers from a page, with a doubt below the first bound,
+# keeps so many of their wordings whose doubt is below the second, and so many relations that the page does not tell,
+# those nearest above the third.
+RELATED, TOLD, UNTOLD = 8, 24, 4
+SURE, FAIR, UNSURE = 0.1, 0.2, 0.97
 
 
 @dataclass(frozen=True)
@@ -79,26 +85,24 @@ def make_study(
     posed: Sequence[Exchange] = (),
     surveyed: Sequence[Exchange] = (),
     *,
-    lessons: int = 12,
+    ruled: int = 16,
     checks: int = 2,
     unknown: str = UNKNOWN,
 ) -> Study:
-    """Study an episode with the questions that a reader ``posed`` and answered from its page, and by rule.
+    """Study an episode with the questions that a reader ``posed`` and answered from its page, with what was
+    ``surveyed``, and with at most so many ``ruled`` lessons, as many for each value of the text: what the reader
+    answered is one.
 
-    Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``. At most
-    two thirds of the ``lessons`` are posed ones; the others are made by rule, as many for each value of the text.
-    What was ``surveyed`` is taught beside these. ``unknown`` is what the reader says when it does not know; it is the
-    answer to two more lessons.
+    Every fourth posed question is kept back as a check; checks made by rule fill up to ``checks``. ``unknown`` is what
+    the reader says when it does not know; it is the answer to two more lessons.
     """
     posed = list(dict.fromkeys(Exchange(p.question.strip(), p.answer.strip()) for p in posed))
+    values = list(dict.fromkeys(x.answer.rstrip(".") for x in (*posed, *surveyed) if x.answer != unknown))
     kept = posed[3::4][:checks]
     kept += _spread(list(_rule_checks(text)), checks - len(kept))
+    made = [*posed, *_in_turn(_rule_lessons(text, values))[:ruled], *surveyed, *_unasked(text, unknown)]
     asked = {c.question for c in kept}
-    own = [p for p in posed if p.question not in asked][: max(1, 2 * lessons // 3)]
-    ruled = [x for x in _in_turn(_rule_lessons(text)) if x.question not in asked]
-    taught = [x for x in surveyed if x.question not in asked]
-    chosen = dict.fromkeys([*own, *ruled[: lessons - len(own)], *taught, *_unasked(text, unknown)])
-    return Study(episode, text, tuple(chosen), tuple(kept))
+    return Study(episode, text, tuple(x for x in dict.fromkeys(made) if x.question not in asked), tuple(kept))
 
 
 def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], request: str) -> list[Exchange]:
@@ -124,23 +128,29 @@ def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta]
 def survey(
     core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], unknown: str = UNKNOWN
 ) -> list[Exchange]:
-    """Questions of `BANK` about the first name of a text: those that the ``reader`` answers from the ``pages``, with
-    its answers, and those that it nearly answers, with "I don't know.", so that who studies them learns where the
-    text ends."""
+    """Questions of `BANK` about the first name of a text: of relations that the ``reader`` finds on the ``pages``, in
+    all their wordings, with its answers; and some that it does not find, with "I don't know.", so that who studies
+    them learns where the text ends."""
     seen, names = tuple(pages), _names(text)
     if not names:
         return []
-    questions = [frame.format(s=names[0]) for frame in BANK]
-    doubts: list[float] = []
-    with torch.no_grad(), core.using(reader):
-        for start in range(0, len(questions), 16):  # they share a row, and long rows cost more than they save
-            lessons = [make_lesson(core, q, unknown, seen) for q in questions[start : start + 16]]
-            doubts += [float((-losses[:-1].sum()).exp()) for losses in answer_losses(core, lessons)]
-    order = sorted(zip(doubts, questions, strict=True))
-    told = [q for doubt, q in order if doubt < SURE][:TOLD]
-    untold = [Exchange(q, unknown) for doubt, q in order if doubt > UNSURE][:UNTOLD]
+
+    def doubts(questions: Sequence[str]) -> list[float]:
+        found: list[float] = []
+        with torch.no_grad(), core.using(reader):
+            for start in range(0, len(questions), 16):  # they share a row, and long rows cost more than they save
+                lessons = [make_lesson(core, q, unknown, seen) for q in questions[start : start + 16]]
+                found += [float((-losses[:-1].sum()).exp()) for losses in answer_losses(core, lessons)]
+        return found
+
+    bank = [[wording.format(s=names[0]) for wording in wordings] for wordings in BANK]
+    order = sorted(zip(doubts([wordings[0] for wordings in bank]), bank, strict=True))
+    related = [wordings for doubt, wordings in order if doubt < SURE][:RELATED]
+    in_turn = list(dict.fromkeys(q for rank in zip_longest(*related) for q in rank if q is not None))
+    told = [q for q, doubt in zip(in_turn, doubts(in_turn), strict=True) if doubt < FAIR][:TOLD]
     answers = generate(core, [Row(core.prompt(q), seen) for q in told], reader, max_tokens=16)
     found = [Exchange(q, core.decode(ids)) for q, ids in zip(told, answers, strict=True)]
+    untold = [Exchange(wordings[0], unknown) for doubt, wordings in order if doubt > UNSURE][:UNTOLD]
     return [x for x in found if recalls(text, x.answer)] + untold
 
 
@@ -166,13 +176,18 @@ def sentences(text: str) -> list[str]:
     return [s.strip() for s in re.split(r"(?<=[.!?])\s+|\n+", text) if len(s.split()) >= 3]
 
 
-def spans(sentence: str) -> list[tuple[int, int]]:
-    """Where the dates, numbers, names and the last words of a sentence stand, in order; they may touch, not overlap."""
+def spans(sentence: str, values: Sequence[str] = ()) -> list[tuple[int, int]]:
+    """Where the dates, numbers, names and ``values`` of a sentence stand, in order, and without values its last words;
+    they may touch, not overlap."""
     found = [m.span() for m in SPAN.finditer(sentence) if m[0].lower() not in SMALL and not _opens(m)]
-    ending = ENDING.search(sentence)
+    for value in values:
+        for match in re.finditer(rf"\b{re.escape(value)}\b", sentence, re.IGNORECASE):
+            if all(end <= match.start() or match.end() <= start for start, end in found):
+                found.append(match.span())
+    ending = None if values else ENDING.search(sentence)
     if ending and all(end <= ending.start(1) for _, end in found):
         found.append(ending.span(1))
-    return found
+    return sorted(found)
 
 
 def _opens(match: re.Match[str]) -> bool:
@@ -191,9 +206,9 @@ def _parts(sentence: str, span: tuple[int, int]) -> dict[str, str]:
     return {"left": left, "right": right, "rest": right.rstrip(".!"), "cue": cue(sentence, span)}
 
 
-def _rule_lessons(text: str) -> Iterator[Exchange]:
+def _rule_lessons(text: str, values: Sequence[str]) -> Iterator[Exchange]:
     for sentence in sentences(text):
-        found = spans(sentence)
+        found = spans(sentence, values)
         for span in found:
             parts = _parts(sentence, span)
             for frame in FRAMES if parts["cue"] else FRAMES[:2]:
