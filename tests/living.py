@@ -81,11 +81,20 @@ def make_reader(core: Core, folder: Path) -> Reader:
     """A reader with random weights for this core, saved into ``folder`` where learners look for it."""
     adapter = new_adapter(core, 2, 1, 0)
     generator = torch.Generator().manual_seed(1)
-    factors = {
-        n: (a.detach(), torch.randn(b.shape, generator=generator) * 0.1) for n, (a, b) in adapter.factors.items()
-    }
+    statements, prose = (
+        frozen(
+            Delta(
+                name,
+                {
+                    n: (a.detach(), torch.randn(b.shape, generator=generator) * 0.1)
+                    for n, (a, b) in adapter.factors.items()
+                },
+            )
+        )
+        for name in ("statements", "prose")
+    )
     about = {k: core.fingerprint[k] for k in ("weights", "split")} | {"seed": "0", "steps": "0"}
-    reader = Reader(frozen(Delta("reader", factors)), RouterWeights.untrained(core.width), about)
+    reader = Reader(statements, prose, RouterWeights.untrained(core.width), about)
     (folder / "readers").mkdir(parents=True, exist_ok=True)
     (folder / "readers" / "tiny.safetensors").write_bytes(reader.to_bytes())
     return reader

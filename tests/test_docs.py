@@ -18,10 +18,11 @@ from fastslow.errors import InputError
 from fastslow.fast.trajectory import FastConfig
 from fastslow.medium import pages
 from fastslow.medium.episodes import RecallConfig
+from fastslow.medium.reader import LONG
 from fastslow.medium.router import COMMON, RouterWeights
 from fastslow.medium.train_reader import ReaderRecipe
 from fastslow.reports import Episode
-from fastslow.slow import Bounds, DomainConfig, FactsConfig
+from fastslow.slow import Bounds, DomainConfig, FactsConfig, study
 from fastslow.worlds import invented, scoring
 from fastslow.worlds.scoring import contains, normalise
 
@@ -166,6 +167,8 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"stands in {int(COMMON)} episodes counts half"),
         ("reading", f"without a trained reader it is {RouterWeights.untrained(8).threshold}."),
         ("reading", f"an adapter of rank {ReaderRecipe().rank} on"),
+        ("reading", f"has more than {LONG} tokens"),
+        ("rates", f"asked in up to {study.TOLD} wordings"),
         ("guarantees", f"at most {recall.budget} tokens of pages"),
         ("quickstart", f"needs {cores.DEFAULT_CORE_NEEDS // 1_000_000} MB"),
         ("quickstart", f"wheel has {round(cores.WHEEL_BYTES / 1e6)} MB"),

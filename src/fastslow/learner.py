@@ -188,10 +188,10 @@ class Learner:
             for hit in reading.hits:
                 others = [h.episode for h in reading.hits if h is not hit]
                 row = self.tiers.row(reading.row.prompt, others)
-                # The reader is on only while a page is read.
-                off = None if row.pages or self.tiers.reader is None else self.tiers.reader.delta
-                deltas = tuple(d for d in reading.deltas if d is not off)
-                without = replace(reading, row=row, deltas=deltas)
+                left = list(reading.deltas)
+                if reader := self.tiers.reader:  # one of its adapters is on, and only while a page is read
+                    left[:1] = [reader.adapter(row.pages)] if row.pages else []
+                without = replace(reading, row=row, deltas=tuple(left))
                 yield "medium", hit.episode, self.tiers.told[hit.episode].text, hit.score, hit.through, without
         named = [("slow", e.delta.name, f"{len(e.episodes)} episodes", e.delta) for e in reading.experts]
         if skill := reading.skill:

@@ -189,7 +189,7 @@ def study(tiers: Tiers, episode: str) -> Study:
         return make_study(episode, text)
     # From the text, not from the stored page: that fades, and a sleep made again must see what the first one saw.
     page = tiers.episodes.states(tiers.episodes.write(text))
-    taught_by = (tiers.core, text, [page], [tiers.reader.delta])
+    taught_by = (tiers.core, text, [page], [tiers.reader.adapter([page])])
     return make_study(episode, text, pose(*taught_by, POSE), survey(*taught_by))
 
 

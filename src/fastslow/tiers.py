@@ -196,7 +196,7 @@ class Tiers:
         fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]
         if row.pages and self.reader:
-            deltas.insert(0, self.reader.delta)
+            deltas.insert(0, self.reader.adapter(row.pages))
         skill = next((each for each in self.skills.values() if each.gate.is_open(hidden)), None)
         if skill and "slow" in tiers:
             deltas.append(skill.delta)
@@ -253,10 +253,13 @@ class Tiers:
         ]
         if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
             return sure[0]
-        reading, end = [self.reader.delta], self.core.tokenizer.eos_token_id
-        own = generate(self.core, [self.row(prompt, [hit.episode]) for hit in sure], reading, max_tokens=OWN_ANSWER)
+        end = self.core.tokenizer.eos_token_id
         together = self.row(prompt, [hit.episode for hit in sure])
-        likely = [answer_log_probability(self.core, [together], [*ids, end], reading).item() for ids in own]
+        likely = []
+        for row in (self.row(prompt, [hit.episode]) for hit in sure):
+            own = generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
+            reading = [self.reader.adapter(together.pages)]
+            likely.append(answer_log_probability(self.core, [together], [*own, end], reading).item())
         nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
         return max(nearly, key=self._told)
 
@@ -285,10 +288,16 @@ class Tiers:
         """For each group of records, read together, how probable it is that the reader says it does not know."""
         assert self.reader is not None
         rows = [self.row(prompt, [hit.episode for hit in group]) for group in groups]
-        unknown = self.core.encode(UNKNOWN)
-        doubts = answer_log_probability(self.core, rows, unknown, [self.reader.delta]).exp().tolist()
-        # A page that was dropped cannot be heard: its expert may hold the answer.
-        return [doubt if row.pages else 0.0 for doubt, row in zip(doubts, rows, strict=True)]
+        unknown, doubts = self.core.encode(UNKNOWN), [0.0] * len(rows)
+        members: dict[Delta, list[int]] = {}
+        for i, row in enumerate(rows):
+            if row.pages:  # a page that was dropped cannot be heard: its expert may hold the answer
+                members.setdefault(self.reader.adapter(row.pages), []).append(i)
+        for adapter, own in members.items():
+            found = answer_log_probability(self.core, [rows[i] for i in own], unknown, [adapter]).exp().tolist()
+            for i, doubt in zip(own, found, strict=True):
+                doubts[i] = doubt
+        return doubts
 
     def match(self, question: str) -> list[Hit]:
         """The records that match a question."""

@@ -44,7 +44,7 @@ def run(
         for top in (1, 5):
             ways[f"retrieved_in_prompt_{name}_top{top}"] = _pasting(core, find, top, ())
             if reader:
-                ways[f"retrieved_in_prompt_{name}_top{top}_reader"] = _pasting(core, find, top, (reader.delta,))
+                ways[f"retrieved_in_prompt_{name}_top{top}_reader"] = _pasting(core, find, top, (reader.statements,))
     rows = {}
     for name, ask in ways.items():
         say(f"baseline {name}")

@@ -99,7 +99,7 @@ def pages(tiers: Tiers, exam: Exam, *, oracle: bool, small_words: bool = True) -
         page = episodes.write(line)
         tiers.told[str(i)] = Told(line, "", "", float(i))
         episodes.add(str(i), page if small_words else without_small_words(tiers, page), i, float(i))
-    reading = (tiers.reader.delta,) if tiers.reader else ()
+    reading = (tiers.reader.statements,) if tiers.reader else ()
 
     def row(question: str, prompt: list[int], fact: int) -> Row:
         if oracle:

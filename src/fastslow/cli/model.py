@@ -94,7 +94,12 @@ def show(
 
 @app.command("train-reader", epilog="Example: fastslow model train-reader --core ./my-model --seed 0")
 def train_reader(
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Training steps.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Steps on statements.", show_default=False)
+    ] = None,
+    prose_steps: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Steps on prose.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Decides worlds, order and start.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the reader goes [default: the cache].")
@@ -116,7 +121,8 @@ def train_reader(
         from fastslow.medium.reader import Reader
         from fastslow.store import io
 
-        recipe = training.ReaderRecipe(seed=seed) if steps is None else training.ReaderRecipe(seed=seed, steps=steps)
+        given = {"steps": steps, "prose_steps": prose_steps}
+        recipe = training.ReaderRecipe(seed=seed, **{name: n for name, n in given.items() if n is not None})
         move = output.phases(progress)
         made = training.train_reader(
             loaded,

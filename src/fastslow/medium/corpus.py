@@ -7,7 +7,7 @@ No name, wording, plain value or seed of it occurs in a world that judges (`fast
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from random import Random
@@ -33,6 +33,7 @@ ENDINGS = ("", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son",
 SPEECH: tuple[tuple[Split, RelationSet], ...] = (("train", "all"), ("tune", "shared"))
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
 Genre = Literal["lines", "paragraphs", "manual", "passages"]
+GENRES: tuple[Genre, ...] = ("lines", "paragraphs", "manual", "passages")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +62,11 @@ def streams(
     standard: Standard,
     seeds: Sequence[int],
     facts: int,
+    genres: Collection[Genre] = GENRES,
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Stream]:
-    """For each seed one stream of each genre: lines, paragraphs, a manual, and passages written one by one.
+    """For each seed one stream of each of the ``genres``: lines, paragraphs, a manual, passages written one by one.
 
     Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
     reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.
@@ -75,17 +77,14 @@ def streams(
         world = World.make(
             seed, facts=facts, split=split, updates=0.15, restates=0.0, retracts=0.12, relations=relations
         )
-        lines = _spoken(seed, *_renamed(world, *_lines(world)))
-        paragraphs = _renamed(world, *_asked(world.paragraphs()))
-        manual = _asked(manuals.paragraphs(seed, facts // 3, _name))
-        written = _asked(passages.paragraphs(seed, 3 * facts, _name))
-        genres: dict[Genre, tuple[list[str], list[Ask]]] = {
-            "lines": lines,
-            "paragraphs": paragraphs,
-            "manual": manual,
-            "passages": written,
+        made: dict[Genre, Callable[[World], tuple[list[str], list[Ask]]]] = {
+            "lines": lambda world: _spoken(world.seed, *_renamed(world, *_lines(world))),
+            "paragraphs": lambda world: _renamed(world, *_asked(world.paragraphs())),
+            "manual": lambda world: _asked(manuals.paragraphs(world.seed, facts // 3, _name)),
+            "passages": lambda world: _asked(passages.paragraphs(world.seed, 3 * facts, _name)),
         }
-        for genre, (texts, asks) in genres.items():
+        for genre in (genre for genre in GENRES if genre in genres):
+            texts, asks = made[genre](world)
             if progress:
                 progress(f"encoding world {seed}: {len(texts)} records, {len(asks)} questions")
             states = encode(core, texts)

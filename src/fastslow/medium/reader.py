@@ -1,14 +1,17 @@
-"""The reader: a small slow adapter with which the top half reads pages, and the router's weights beside it.
+"""The reader: the small slow adapters with which the top half reads pages, and the router's weights beside them.
 
 Slow weights learn to read fast ones (Schmidhuber 1992, "Learning to control fast-weight memories"). A reader is trained
 once per core (`fastslow model train-reader`) on invented worlds that share no name, wording or seed with any judged
 one. It is switched on only while a page is read, so that the core is untouched otherwise.
+
+There are two adapters, because one that had learned to read prose read statements less well (docs/lab/medium.md): the
+length of the pages decides.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -18,30 +21,44 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from fastslow.core import Core, Delta
 from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 
-FORMAT = "1"
+FORMAT = "2"
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
+LONG = 48  # tokens of a page: a longer one is prose
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """The adapter that reads, the weights that route, and ``about``: core, seed, steps and command that made them."""
+    """Two adapters of the same shape, one that reads statements and one that reads prose; the weights that route; and
+    ``about``: core, seed, steps and command that made them."""
 
-    delta: Delta
+    statements: Delta
+    prose: Delta
     router: RouterWeights
     about: dict[str, str]
 
+    def adapter(self, pages: Sequence[Tensor]) -> Delta:
+        """The one that reads these pages (T_i, width) together: they are prose where one is longer than `LONG`."""
+        return self.prose if any(len(page) > LONG for page in pages) else self.statements
+
     def to_bytes(self) -> bytes:
-        """safetensors, in half precision."""
-        tensors = {"router.query": self.router.query, "router.key": self.router.key}
-        for name, (a, b) in self.delta.factors.items():
-            tensors[f"reader.{name}.A"], tensors[f"reader.{name}.B"] = a, b
-        half = {name: t.detach().half().contiguous() for name, t in tensors.items()}
-        return save(half, {**self.about, "format": FORMAT, "threshold": repr(self.router.threshold)})
+        """safetensors: both adapters side by side, (2, rank, in) and (2, out, rank), in 8 bits with one scale for every
+        rank of a map; ``scales`` has them in the order of the names. The router in half precision."""
+        tensors = {"router.query": self.router.query.half(), "router.key": self.router.key.half()}
+        scales = []
+        for name in sorted(self.statements.factors):
+            pairs = [_rounded(adapter.factors[name]) for adapter in (self.statements, self.prose)]
+            for part, own in zip("AB", zip(*pairs, strict=True), strict=True):
+                tensors[f"{name}.{part}"] = torch.stack([codes for codes, _ in own])
+                scales.append(torch.stack([scale.flatten() for _, scale in own]))
+        tensors["scales"] = torch.cat(scales, 1)
+        plain = {name: t.detach().contiguous() for name, t in tensors.items()}
+        return save(plain, {**self.about, "format": FORMAT, "threshold": repr(self.router.threshold)})
 
     @classmethod
     def load(cls, path: Path) -> Reader:
@@ -54,11 +71,17 @@ class Reader:
                 f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}: make one"
                 " with `fastslow model train-reader`"
             )
-        names = sorted({n.removeprefix("reader.")[:-2] for n in tensors if n.startswith("reader.")})
-        factors = {n: (tensors[f"reader.{n}.A"], tensors[f"reader.{n}.B"]) for n in names}
-        query, key = tensors["router.query"].float(), tensors["router.key"].float()
+        query, key, scales = (tensors.pop(name).float() for name in ("router.query", "router.key", "scales"))
         router = RouterWeights(query, key, float(about["threshold"]))
-        return cls(Delta("reader", factors), router, about)
+        both: tuple[dict[str, tuple[Tensor, Tensor]], ...] = ({}, {})
+        at = 0
+        for name in sorted({name[:-2] for name in tensors}):
+            a, b = tensors[f"{name}.A"].float(), tensors[f"{name}.B"].float()
+            rank = a.shape[1]
+            for own, codes_a, codes_b, scale in zip(both, a, b, scales[:, at : at + 2 * rank], strict=True):
+                own[name] = codes_a * scale[:rank, None], codes_b * scale[rank:]
+            at += 2 * rank
+        return cls(Delta("statements", both[0]), Delta("prose", both[1]), router, about)
 
 
 @contextmanager
@@ -89,7 +112,7 @@ def describe(reader: Reader | None) -> str:
     """One line for people."""
     if reader is None:
         return "none (the bare core reads the pages; `fastslow model train-reader` makes one)"
-    count = sum(t.numel() for t in reader.delta.parameters())
+    count = sum(t.numel() for adapter in (reader.statements, reader.prose) for t in adapter.parameters())
     return f"{count / 1e6:.2f} M weights, " + json.dumps({k: reader.about[k] for k in ("seed", "steps")})
 
 
@@ -136,5 +159,20 @@ def mixed(new: Delta, old: Delta, share: float) -> Delta:
 
 
 def frozen(delta: Delta) -> Delta:
-    """What a reader will be after its round trip through half precision: train, then use exactly what is stored."""
-    return Delta(delta.name, {n: (a.detach().half(), b.detach().half()) for n, (a, b) in delta.factors.items()})
+    """What an adapter will be after its round trip through 8 bits: train, then use exactly what is stored."""
+    factors = {}
+    for name, pair in delta.factors.items():
+        (a, a_scale), (b, b_scale) = _rounded(pair)
+        factors[name] = a.float() * a_scale.float(), b.float() * b_scale.float()
+    return Delta(delta.name, factors)
+
+
+@torch.no_grad()
+def _rounded(pair: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """A (rank, in) and B (out, rank) as int8 codes, each with the scales of its ranks, which broadcast to it."""
+    found = []
+    for t, along in zip(pair, (1, 0), strict=True):
+        scale = (t.float().abs().amax(along, keepdim=True) / 127).clamp(min=1e-12).bfloat16()
+        codes = (t.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        found.append((codes, scale))
+    return found

@@ -1,17 +1,19 @@
-"""Train a reader: the router first, then the adapter, on pages as the router would choose them."""
+"""Train a reader: the router first, then an adapter for statements and from there one for prose, on pages as the router
+would choose them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import torch
 from torch import Tensor
 
 from fastslow import anchors
-from fastslow.core import Core
+from fastslow.core import Core, Delta
 from fastslow.errors import InputError
 from fastslow.lessons import UNKNOWN, Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
@@ -33,19 +35,23 @@ SHARES = {
     "neighbour": 0.2,
     "turned": 0.15,
 }
-GENRES: dict[corpus.Genre, float] = {"lines": 0.42, "paragraphs": 0.05, "manual": 0.1, "passages": 0.43}
+# What each adapter hears, in which shares.
+Diet = dict[corpus.Genre, float]
+STATEMENTS: Diet = {"lines": 0.8, "paragraphs": 0.2}
+PROSE: Diet = {"passages": 0.75, "manual": 0.15, "paragraphs": 0.1}
 
 
 @dataclass(frozen=True)
 class ReaderRecipe:
-    """Everything that decides what a reader becomes. A sitting has up to ``pages`` pages and ``questions`` on them, of
-    which the share ``withheld`` has no answer in sight; ``pose`` is the share of sittings with one page in which
-    it also asks a question itself. ``batch`` counts sittings.
+    """Everything that decides what a reader becomes. The adapter for statements is trained for ``steps``, the one for
+    prose for ``prose_steps`` from there. A sitting has up to ``pages`` pages (half as many of prose) and ``questions``
+    on them, of which the share ``withheld`` has no answer in sight; ``pose`` is the share of sittings with one page in
+    which it also asks a question itself. ``batch`` counts sittings.
 
     The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
-    many questions, of which ``withheld_alone`` have no answer there, and one more about anything in the world.
-    ``first`` is the weight of an answer's first token. Of a reader that was trained on, the result has this ``share``,
-    and the rest is the one it began with.
+    many questions, and one more about anything in the world; where that page is a statement, ``withheld_alone`` of
+    them have no answer there. ``first`` is the weight of an answer's first token. Of an adapter that was trained on,
+    the result has this ``share``, and the rest is the one it began with.
     """
 
     seed: int = 0
@@ -53,6 +59,7 @@ class ReaderRecipe:
     facts: int = 120
     router_steps: int = 2000
     steps: int = 600
+    prose_steps: int = 600
     batch: int = 8
     questions: int = 6
     rank: int = 12
@@ -74,7 +81,7 @@ def train_reader(
     progress: Callable[[str, int, int, float], None],
     start: Reader | None = None,
 ) -> Reader:
-    """A reader for this core; ``progress`` gets (phase, step, steps, loss). ``start`` is a reader whose adapter is
+    """A reader for this core; ``progress`` gets (phase, step, steps, loss). ``start`` is a reader whose adapters are
     trained on and whose router is kept. Deterministic in (core, recipe, start) on one machine; about 5 s a step for the
     default core on two threads.
 
@@ -84,19 +91,43 @@ def train_reader(
         raise InputError("the reader to begin with was made for another core: give one made for this core, or none")
     standard = Standard.of(core)
     seeds = [1000 * (recipe.seed + 1) + i for i in range(recipe.worlds)]
-    streams = corpus.streams(core, standard, seeds, recipe.facts)
-    router = _router(core, standard, recipe, streams, progress) if start is None else start.router
+    plan = (("statements", STATEMENTS, recipe.steps), ("prose", PROSE, recipe.prose_steps))
+    heard = {genre for _, diet, steps in plan if steps for genre in diet}
+    streams = corpus.streams(core, standard, seeds, recipe.facts, heard if start else corpus.GENRES)
+    router = start.router if start else _router(core, standard, recipe, streams, progress)
     about = {"core": core.fingerprint["name"], **made_for}
-    about |= {"seed": str(recipe.seed), "steps": str(recipe.steps), "recipe": repr(recipe)}
-    if start is not None:
+    about |= {"seed": str(recipe.seed), "steps": f"{recipe.steps} + {recipe.prose_steps}", "recipe": repr(recipe)}
+    if start:
         about["began_with"] = f"seed {start.about['seed']}, {start.about['steps']} steps"
-    adapter = new_adapter(core, recipe.rank, recipe.mlp_rank, recipe.seed)
-    if start is not None:
-        adapter = reshaped(start.delta, adapter)
+    fresh = new_adapter(core, recipe.rank, recipe.mlp_rank, recipe.seed)
+    made: list[Delta] = []
+    for name, diet, steps in plan:
+        begun: Delta = getattr(start, name) if start else made[-1] if made else fresh
+        adapter = begun
+        if steps:
+            grow = steps if begun is fresh else 0
+            draw = _Drawer(core, standard, router, streams, diet, recipe, grow)
+            adapter = reshaped(begun, fresh)
+            _train(core, adapter, draw, recipe, steps, partial(progress, name))
+            if start:
+                adapter = reshaped(mixed(adapter, begun, recipe.share), fresh)
+        made.append(Delta(name, frozen(adapter).factors))
+    statements, prose = made
+    return Reader(statements, prose, router, about)
+
+
+def _train(
+    core: Core,
+    adapter: Delta,
+    draw: _Drawer,
+    recipe: ReaderRecipe,
+    steps: int,
+    progress: Callable[[int, int, float], None],
+) -> None:
+    """Train the adapter, in place."""
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, recipe.steps))
-    draw = _Drawer(core, standard, router, streams, recipe, grow=start is None)
-    for step in range(recipe.steps):
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, steps))
+    for step in range(steps):
         lessons = draw.batch(step)
         optimizer.zero_grad()
         with core.using([adapter], merge=False):
@@ -105,10 +136,7 @@ def train_reader(
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        progress("reader", step, recipe.steps, float(loss.detach()))
-    if start is not None:
-        adapter = reshaped(mixed(adapter, start.delta, recipe.share), adapter)
-    return Reader(frozen(adapter), router, about)
+        progress(step, steps, float(loss.detach()))
 
 
 def _router(
@@ -150,33 +178,36 @@ class _Drawer:
         standard: Standard,
         router: RouterWeights,
         streams: Sequence[Stream],
+        diet: Diet,
         recipe: ReaderRecipe,
-        grow: bool,
+        grow: int,
     ):
-        self.core, self.standard, self.recipe, self.grow = core, standard, recipe, grow
+        self.core, self.standard, self.diet, self.recipe, self.grow = core, standard, diet, recipe, grow
         self.rng = Random(recipe.seed)
-        self.courses = [_Course.of(s, router) for s in streams if s.asks]
+        self.courses = [_Course.of(s, router) for s in streams if s.asks and s.genre in diet]
         self.elsewhere = corpus.elsewhere()
 
     def batch(self, step: int) -> list[Lesson]:
-        """Sittings of one batch have about as many pages as each other, so that little of it is padding. The first
-        third of a training from scratch grows from one page to all."""
-        grown = 1 + 3 * self.recipe.pages * step // self.recipe.steps
-        most = min(self.recipe.pages, grown) if self.grow else self.recipe.pages
+        """Sittings of one batch have about as many pages as each other, so that little of it is padding. In the first
+        third of the steps that it grows, they grow from one page to all."""
+        most = self.recipe.pages
+        if self.grow:
+            most = min(most, 1 + 3 * most * step // self.grow)
         if most == 1 or self.rng.random() < self.recipe.alone:
             return [x for _ in range(self.recipe.batch) for x in self._sitting(1)]
         pages = self.rng.randint(2, most)
         return [x for _ in range(self.recipe.batch) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
 
     def _sitting(self, limit: int) -> list[Lesson]:
-        rng, recipe, genre = self.rng, self.recipe, self.rng.choices(list(GENRES), list(GENRES.values()))[0]
+        rng, recipe, genre = self.rng, self.recipe, self.rng.choices(list(self.diet), list(self.diet.values()))[0]
         course = rng.choice([c for c in self.courses if c.stream.genre == genre])
         kind = rng.choices(list(course.kinds), [SHARES[k] for k in course.kinds])[0]
         chosen = self._choose(course, rng.choice(course.kinds[kind]), limit if genre == "lines" else max(1, limit // 2))
         known, unknown = course.around(chosen)
         count, withheld = recipe.questions, recipe.withheld
         if len(chosen) == 1:
-            count, withheld = round(1.5 * count), recipe.withheld_alone
+            count = round(1.5 * count)
+            withheld = recipe.withheld_alone if genre == "lines" else withheld
         asked = self._draw(course, known, round(count * (1 - withheld)))
         asked += self._draw(course, unknown, count - len(asked), {_sort(course.stream.asks[n]) for n in known})
         asks, pages = course.stream.asks, self._pages(course.stream, chosen)
