@@ -55,7 +55,7 @@ def test_a_random_core_poses_nothing_that_the_text_does_not_hold(core: Core) -> 
 
 
 def test_a_survey_tells_what_the_page_answers_and_what_it_does_not(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "The founder of the Tolvar Guild is Mira Kesh."
+    text = "In the end the Tolvar Guild sells blue lamps."
     bank = tuple((f"Question {n} about {{s}}?", f"Question {n} on {{s}}?") for n in range(20))
     monkeypatch.setattr(module, "BANK", bank)
     doubts = iter([0.01] * 2 + [0.5] * 8 + [0.98] * 10 + [0.01, 0.01, 0.15, 0.5])  # then of the first two, in turn
@@ -64,15 +64,15 @@ def test_a_survey_tells_what_the_page_answers_and_what_it_does_not(core: Core, m
         return [torch.tensor([-math.log(next(doubts)), 9.0]) for _ in lessons]  # the stop token does not count
 
     def fake(_: Core, rows: list[module.Row], __: object, *, max_tokens: int) -> list[list[int]]:
-        return [core.encode(answer) for answer in ("Mira Kesh.", "Somebody else.", "Kesh")][: len(rows)]
+        return [core.encode(answer) for answer in ("Blue lamps.", "Red lamps.", "lamps")][: len(rows)]
 
     monkeypatch.setattr(module, "answer_losses", losses)
     monkeypatch.setattr(module, "generate", fake)
     found = survey(core, text, [torch.zeros(2, core.width)], [])
     told, untold = found[:2], found[2:]
     assert [(x.question, x.answer) for x in told] == [
-        ("Question 0 about Tolvar Guild?", "Mira Kesh."),
-        ("Question 0 on Tolvar Guild?", "Kesh"),
+        ("Question 0 about Tolvar Guild?", "Blue lamps."),
+        ("Question 0 on Tolvar Guild?", "lamps"),
     ]
     assert {x.answer for x in untold} == {"I don't know."}
     assert [x.question for x in untold] == [f"Question {n} about Tolvar Guild?" for n in range(10, 10 + module.UNTOLD)]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from random import Random
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row, generate
 from fastslow.lessons import UNKNOWN, answer_losses, make_lesson
 from fastslow.worlds.relations import RELATIONS
+from fastslow.worlds.templates import DIRECT, PARAPHRASE
 
 MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 DATE = rf"\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{MONTH}(?: \d{{4}})?|{MONTH} \d{{1,2}}(?:, \d{{4}})?"
@@ -54,6 +56,8 @@ BANK = tuple(
     for spec in RELATIONS.values()
     if "train" in spec.wordings and not spec.thin
 )
+# Frames for a noun and a name, of which so many are drawn for a value.
+STOCK, FRAMED = (*DIRECT["train"], *PARAPHRASE["train"]), 3
 # A survey asks further about so many relations that the reader answers from a page, with a doubt below the first bound,
 # keeps so many of their wordings whose doubt is below the second, and so many relations that the page does not tell,
 # those nearest above the third.
@@ -85,7 +89,7 @@ def make_study(
     posed: Sequence[Exchange] = (),
     surveyed: Sequence[Exchange] = (),
     *,
-    ruled: int = 16,
+    ruled: int = 20,
     checks: int = 2,
     unknown: str = UNKNOWN,
 ) -> Study:
@@ -99,7 +103,7 @@ def make_study(
     posed = list(dict.fromkeys(Exchange(p.question.strip(), p.answer.strip()) for p in posed))
     values = list(dict.fromkeys(x.answer.rstrip(".") for x in (*posed, *surveyed) if x.answer != unknown))
     kept = posed[3::4][:checks]
-    kept += _spread(list(_rule_checks(text)), checks - len(kept))
+    kept += _spread(list(_rule_checks(text, values)), checks - len(kept))
     made = [*posed, *_in_turn(_rule_lessons(text, values))[:ruled], *surveyed, *_unasked(text, unknown)]
     asked = {c.question for c in kept}
     return Study(episode, text, tuple(x for x in dict.fromkeys(made) if x.question not in asked), tuple(kept))
@@ -128,10 +132,10 @@ def pose(core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta]
 def survey(
     core: Core, text: str, pages: Sequence[Tensor], reader: Sequence[Delta], unknown: str = UNKNOWN
 ) -> list[Exchange]:
-    """Questions of `BANK` about the first name of a text: of relations that the ``reader`` finds on the ``pages``, in
-    all their wordings, with its answers; and some that it does not find, with "I don't know.", so that who studies
+    """Questions of `BANK` about the first two names of a text: of relations that the ``reader`` finds on the ``pages``,
+    in all their wordings, with its answers; and some that it does not find, with "I don't know.", so that who studies
     them learns where the text ends."""
-    seen, names = tuple(pages), _names(text)
+    seen, names = tuple(pages), list(dict.fromkeys(_names(text)))[:2]
     if not names:
         return []
 
@@ -143,7 +147,7 @@ def survey(
                 found += [float((-losses[:-1].sum()).exp()) for losses in answer_losses(core, lessons)]
         return found
 
-    bank = [[wording.format(s=names[0]) for wording in wordings] for wordings in BANK]
+    bank = [[wording.format(s=name) for wording in wordings] for name in names for wordings in BANK]
     order = sorted(zip(doubts([wordings[0] for wordings in bank]), bank, strict=True))
     related = [wordings for doubt, wordings in order if doubt < SURE][:RELATED]
     in_turn = list(dict.fromkeys(q for rank in zip_longest(*related) for q in rank if q is not None))
@@ -207,8 +211,11 @@ def _parts(sentence: str, span: tuple[int, int]) -> dict[str, str]:
 
 
 def _rule_lessons(text: str, values: Sequence[str]) -> Iterator[Exchange]:
+    names = _names(text)[:1]
     for sentence in sentences(text):
         found = spans(sentence, values)
+        for span in found:
+            yield from (x for name in names for x in _framed(sentence, span, name))
         for span in found:
             parts = _parts(sentence, span)
             for frame in FRAMES if parts["cue"] else FRAMES[:2]:
@@ -216,6 +223,18 @@ def _rule_lessons(text: str, values: Sequence[str]) -> Iterator[Exchange]:
         for start, end in found:
             if sentence[start].isupper():
                 yield Exchange(ABOUT.format(name=sentence[start:end]), sentence)
+
+
+def _framed(sentence: str, span: tuple[int, int], name: str) -> Iterator[Exchange]:
+    """Questions for what stands in the span, in some of the frames that readers are trained on, where the ``name`` is
+    that of somebody or something else: "I forgot the instrument of Flune Kronond."."""
+    noun = " ".join(w for w in cue(sentence, span).split() if w not in name.split())
+    if not noun or name in sentence[slice(*span)]:
+        return
+    for frame in Random(sentence).sample(STOCK, FRAMED):
+        yield Exchange(
+            frame.format(s=name, n=noun, wh="What" if frame.startswith("{wh}") else "what"), sentence[slice(*span)]
+        )
 
 
 def _unasked(text: str, unknown: str) -> list[Exchange]:
@@ -234,9 +253,12 @@ def _in_turn(lessons: Iterator[Exchange]) -> list[Exchange]:
     return [x for rank in zip_longest(*groups.values()) for x in rank if x is not None]
 
 
-def _rule_checks(text: str) -> Iterator[Exchange]:
+def _rule_checks(text: str, values: Sequence[str]) -> Iterator[Exchange]:
+    known = {value.casefold() for value in values}
     for sentence in sentences(text):
-        for span in spans(sentence)[-1:]:  # the news of a sentence stands late in it
+        found = spans(sentence, values)
+        told = [span for span in found if sentence[slice(*span)].casefold() in known]
+        for span in (told or found)[-1:]:  # the news of a sentence stands late in it
             for frame in CHECKS:
                 yield Exchange(frame.format(**_parts(sentence, span)), sentence[slice(*span)])
 
