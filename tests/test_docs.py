@@ -159,6 +159,8 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"the surest {tiers.TOGETHER} are read together"),
         ("reading", f"have a doubt below {tiers.SURE} too"),
         ("reading", f"at most {tiers.NEARLY:g} nats less likely"),
+        ("reading", f"counts as {tiers.FAR:g} nats less sure for every point"),
+        ("reading", f"never as more than {-tiers.SUREST:g} nats sure"),
         ("reading", f"are raised by {copying.BONUS:g} nats"),
         ("reading", f"each of the best {recall.leads} leads on"),
         ("reading", f"each of the {recall.hops} episodes that it leads on to"),

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -560,7 +561,8 @@ def test_what_is_told_later_updates_or_takes_back(
                 return [known.get(ids.index(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
 
             monkeypatch.setattr(tiers, "_doubts", doubted)
-            monkeypatch.setattr(tiers_module, "generate", lambda _, rows, __, **___: [[n] for n in range(len(rows))])
+            own = count()
+            monkeypatch.setattr(tiers_module, "generate", lambda *_, **__: [[next(own)]])
             monkeypatch.setattr(tiers_module, "answer_log_probability", likely)
             return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)]
 
@@ -573,6 +575,24 @@ def test_what_is_told_later_updates_or_takes_back(
         assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
         assert read({0: 0.01}, {2: 0.3}) == [0]  # too little doubt
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
+
+
+def test_only_another_version_of_a_paragraph_replaces_prose(
+    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        "The ferry to Ostrel leaves at noon from pier two and takes an hour.",
+        "The ferry to Ostrel leaves at three from pier two and takes an hour.",
+        "The ferry to Tolvar is painted red, and its captain leaves nothing to chance.",
+    ]
+    question = "When does the ferry leave?"
+    with open_home(home, core) as learner:
+        first, version, other = (Hit(learner.learn(text).id, 1.0) for text in texts)
+        assert learner.tiers._rivals(question, first, other, 0.1)  # of statements whoever is sure
+        monkeypatch.setattr(tiers_module, "LONG", 0)
+        assert learner.tiers._rivals(question, first, version, 0.1)
+        assert not learner.tiers._rivals(question, first, version, 0.6)
+        assert not learner.tiers._rivals(question, first, other, 0.1)
 
 
 def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
@@ -597,6 +617,11 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
 
         assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
+        assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[1]]  # the surer one of two statements
+        with monkeypatch.context() as prose:
+            prose.setattr(tiers_module, "LONG", 0)
+            assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[0]]  # of prose the better match
+            assert read({matches[0]: 0.6, matches[1]: 0.05}) == [matches[1]]  # unless it is in doubt
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

@@ -7,6 +7,7 @@ state of that history replayed, and forgetting is replaying the history without 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
 from fastslow.lessons import UNKNOWN
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
-from fastslow.medium.reader import Reader
+from fastslow.medium.reader import LONG, Reader
 from fastslow.medium.router import Tokens
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
@@ -33,6 +34,7 @@ STREAMED = ("learn", "restate", "turn")  # events whose text passes through the 
 # it back; from which two pages read together are none; and below which others are heard beside the surest one.
 DOUBT, DOUBT_OF_TWO, SURE = 0.5, 0.3, 0.15
 TOGETHER = 3  # witnesses that are read together where several are sure
+SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
 OWN_ANSWER = 24  # tokens of what each of them answers alone
 
@@ -226,7 +228,8 @@ class Tiers:
         config = self.config.recall
         if not hits or not self.reader:
             return self.episodes.within_budget(hits[: config.witnesses])
-        heard = sorted(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True), key=lambda pair: pair[0])
+        heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
+        heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
         if heard[0][0] < DOUBT:
             witness = self._agreed(question, heard, prompt)
             withdrawal = self._withdrawal(question, witness, hits, prompt)
@@ -241,16 +244,21 @@ class Tiers:
                 return self.episodes.within_budget(pair)
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
 
+    def _far(self, doubt: float, hit: Hit, best: float) -> tuple[bool, float]:
+        """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be
+        no surer than `SUREST`, and by how much it matches less than the ``best`` counts too: of a long text the reader
+        is soon sure, so the router is heard as well."""
+        odds = math.log(max(doubt, 1e-30) / max(1 - doubt, 1e-30))
+        if self._prose(hit):
+            odds = max(odds, SUREST) + FAR * (best - hit.score)
+        return doubt >= DOUBT, odds
+
     def _agreed(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> Hit:
         """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
         together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
         assert self.reader is not None
         surest = heard[0][1]
-        sure = [surest] + [
-            hit
-            for doubt, hit in heard[1:TOGETHER]
-            if doubt < SURE or (doubt < DOUBT and self._same(question, surest, hit))
-        ]
+        sure = [surest] + [hit for doubt, hit in heard[1:TOGETHER] if self._rivals(question, surest, hit, doubt)]
         if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
             return sure[0]
         end = self.core.tokenizer.eos_token_id
@@ -262,6 +270,17 @@ class Tiers:
             likely.append(answer_log_probability(self.core, [together], [*own, end], reading).item())
         nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
         return max(nearly, key=self._told)
+
+    def _rivals(self, question: str, surest: Hit, other: Hit, doubt: float) -> bool:
+        """Whether another record may answer in place of the surest: one that is sure too, or on the same thing; of
+        prose only another version of the same paragraph, with half of all telling words in both."""
+        if not self._prose(surest):
+            return doubt < SURE or (doubt < DOUBT and self._same(question, surest, other))
+        first, second = (telling_words(self.told[hit.episode].written) for hit in (surest, other))
+        return doubt < DOUBT and 2 * len(first & second) >= len(first | second)
+
+    def _prose(self, hit: Hit) -> bool:
+        return len(self.episodes.records[hit.episode].tokens.words) > LONG
 
     def _withdrawal(self, question: str, witness: Hit, hits: Sequence[Hit], prompt: list[int]) -> Hit | None:
         """The record that takes back what the witness says: told later, about the same thing, and, read beside it, it
