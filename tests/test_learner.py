@@ -606,14 +606,15 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         matches = [hit.episode for hit in tiers.match(QUESTION)]
         assert matches[0] == ids[0] and len(matches) > 1
 
-        def read(doubts: dict[str, float], together: float = 1.0, certain: float = 0.6) -> list[str]:
+        def read(
+            doubts: dict[str, float], together: float = 1.0, certain: float = 0.6, likely: float = 0.0
+        ) -> list[str]:
             def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
                 return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
 
             monkeypatch.setattr(tiers, "_doubts", doubted)
-            monkeypatch.setattr(
-                tiers, "config", replace(tiers.config, recall=replace(tiers.config.recall, certain=certain))
-            )
+            recall = replace(tiers.config.recall, certain=certain, likely=likely)
+            monkeypatch.setattr(tiers, "config", replace(tiers.config, recall=recall))
             return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
 
         assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
@@ -625,4 +626,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else
+        assert read({matches[0]: 0.01}, likely=2.0) == [matches[0]]  # what hardly matches must be surer
+        assert read({matches[0]: 0.1}, certain=2.0, likely=2.0) == []
+        assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere
         assert read({}, together=0.9, certain=0.0)[0] == matches[0]  # about what was learned: the reader may say so

@@ -31,8 +31,9 @@ from fastslow.store import Event
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; from which two pages read together are none; and below which others are heard beside the surest one.
-DOUBT, DOUBT_OF_TWO, SURE = 0.5, 0.3, 0.15
+# it back; from which one that hardly matches is none; from which two pages read together are none; and below which
+# others are heard beside the surest one.
+DOUBT, FAINT, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.3, 0.15
 TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
@@ -230,14 +231,16 @@ class Tiers:
             return self.episodes.within_budget(hits[: config.witnesses])
         heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
         heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
-        if heard[0][0] < DOUBT:
+        likely = hits[0].score >= config.likely
+        if heard[0][0] < (DOUBT if likely else FAINT):
             witness = self._agreed(question, heard, prompt)
             withdrawal = self._withdrawal(question, witness, hits, prompt)
             if withdrawal is None:
                 return [witness]
             # A withdrawal names what it takes back: it is read only where the reader finds no answer in it.
             return [hit for doubt, hit in heard if hit == withdrawal and doubt >= DOUBT]
-        pairs = [[hit, onward] for hit in hits[: config.leads] for onward in self.episodes.onward(tokens, [hit])]
+        leads = hits[: config.leads] if likely else []
+        pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
             if doubt < DOUBT_OF_TWO:
