@@ -111,7 +111,7 @@ def train_reader(
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train the reader of a core: the small adapter with which it reads its memories. Takes about an hour."""
+    """Train the reader of a core: the two small adapters with which it reads its memories. Takes about two hours."""
     chosen = session.settings(home=home, core=core)
     if out is not None and (out.is_dir() or out.suffix != ".safetensors"):
         raise InputError(f"--out must name a .safetensors file, not {out}")
