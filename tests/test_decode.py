@@ -1,5 +1,6 @@
 """Decoding with pages: what sees what, and that caches, batches and padding change nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,15 @@ def test_answers_end_before_the_stop_token_and_rows_go_on_alone(llama: Core, mon
     monkeypatch.setattr(Core, "stop_ids", property(lambda self: {stop}))
     cut = generate(llama, rows, max_tokens=12)
     assert cut == [free[0][: free[0].index(stop)], free[1]]
+
+
+def test_a_row_that_must_not_refuse_is_answered_again_beginning_otherwise(llama: Core) -> None:
+    rows = [Row(llama.prompt(QUESTION), pages(llama)), Row(llama.prompt("Hello there"), pages(llama))]
+    first, second = generate(llama, rows, max_tokens=6)
+    refusing = [replace(rows[0], refuse=tuple(first)), replace(rows[1], refuse=(*second, 0))]
+    again, other = generate(llama, refusing, max_tokens=6)
+    assert again[0] != first[0] and other == second
+    assert again == generate(llama, rows[:1], max_tokens=6, barred=first[:1])[0]
 
 
 def test_no_rows_and_no_tokens_are_fine(llama: Core) -> None:

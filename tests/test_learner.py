@@ -564,7 +564,7 @@ def test_what_is_told_later_updates_or_takes_back(
             own = count()
             monkeypatch.setattr(tiers_module, "generate", lambda *_, **__: [[next(own)]])
             monkeypatch.setattr(tiers_module, "answer_log_probability", likely)
-            return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)]
+            return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)[0]]
 
         assert read({0: 0.01}, {}) == [0]  # nothing later that the reader heeds
         assert read({0: 0.01, 3: 0.04}, {}, together=1) == [3]  # what both say together is what the later one says
@@ -575,6 +575,19 @@ def test_what_is_told_later_updates_or_takes_back(
         assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
         assert read({0: 0.01}, {2: 0.3}) == [0]  # too little doubt
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
+
+
+def test_a_record_is_named_where_it_has_every_name_in_the_question(home: Path, core: Core) -> None:
+    with open_home(home, core) as learner:
+        record = Hit(learner.learn("Kestrel Quamby lives in Tolvar since 1721.").id, 1.0)
+        for question, named in {
+            "Where does Kestrel Quamby live?": True,
+            "Who has lived in Tolvar since 1721?": True,
+            "Where does Kestrel Zobel live?": False,
+            "Since 1722?": False,
+            "where does she live?": False,
+        }.items():
+            assert learner.tiers._named(question, record) == named, question
 
 
 def test_only_another_version_of_a_paragraph_replaces_prose(
@@ -603,6 +616,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0, witnesses=1, certain=0.6))) as learner:
         ids = [learner.learn(text).id for text in (B, "Kestrel Quamby lives in Tolvar.", "The 4th of May 1721.")]
         tiers, prompt = learner.tiers, core.prompt(QUESTION)
+        monkeypatch.setattr(tiers, "_named", lambda *_: False)
         matches = [hit.episode for hit in tiers.match(QUESTION)]
         assert matches[0] == ids[0] and len(matches) > 1
 
@@ -615,7 +629,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             monkeypatch.setattr(tiers, "_doubts", doubted)
             recall = replace(tiers.config.recall, certain=certain, likely=likely)
             monkeypatch.setattr(tiers, "config", replace(tiers.config, recall=recall))
-            return [hit.episode for hit in tiers.choose(QUESTION, prompt)]
+            return [hit.episode for hit in tiers.choose(QUESTION, prompt)[0]]
 
         assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
         assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[1]]  # the surer one of two statements
@@ -623,6 +637,13 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             prose.setattr(tiers_module, "LONG", 0)
             assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[0]]  # of prose the better match
             assert read({matches[0]: 0.6, matches[1]: 0.05}) == [matches[1]]  # unless it is in doubt
+        with monkeypatch.context() as names:
+            names.setattr(tiers, "_named", lambda question, hit: hit.episode == matches[1])
+            assert read({matches[1]: 0.8}, certain=2.0) == [matches[1]]  # in some doubt, but with every name
+            assert tiers.choose(QUESTION, prompt)[1] and tiers.read(QUESTION, prompt).row.refuse
+            assert read({matches[1]: 0.8}, together=0.1, certain=2.0) != [matches[1]]  # not where a pair answers
+            assert read({matches[1]: 0.95}, certain=2.0) == []
+            assert read({matches[0]: 0.8}, certain=2.0) == []  # a name is missing
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

@@ -8,7 +8,7 @@ prompt token there, and later pages stand nearer to the question, which is how t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,12 +21,13 @@ PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., bran
 
 @dataclass(frozen=True)
 class Row:
-    """One question: its prompt, the pages (T_i, width), oldest first, that it may read, and their rare ``words``, which
-    an answer copies (:mod:`fastslow.copying`)."""
+    """One question: its prompt, the pages (T_i, width), oldest first, that it may read, their rare ``words``, which an
+    answer copies (:mod:`fastslow.copying`), and the tokens of the answer that it must not ``refuse`` with."""
 
     prompt: list[int]
     pages: tuple[Tensor, ...] = ()
     words: frozenset[str] = frozenset()
+    refuse: tuple[int, ...] = ()
 
 
 def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int | None = None) -> Tensor:
@@ -113,11 +114,13 @@ def generate(
     *,
     max_tokens: int = 48,
     stop: bool = True,
+    barred: Sequence[int] = (),
 ) -> list[list[int]]:
     """Greedy continuations of each row: token ids without the stop token.
 
-    ``stop=False`` goes on to ``max_tokens`` whatever comes, for timing. When no row has a page and no delta is on, the
-    bare core itself runs.
+    ``stop=False`` goes on to ``max_tokens`` whatever comes, for timing; no answer begins with a ``barred`` token. When
+    no row has a page and no delta is on, the bare core itself runs. A row that comes out as what it must not refuse
+    with is answered again, beginning otherwise.
     """
     if not rows:
         return []
@@ -127,6 +130,7 @@ def generate(
     running, stops = set(range(len(rows))), core.stop_ids
     with core.using(deltas):
         logits = stepper.prefill(keep=1)[:, -1]
+        logits[:, list(barred)] = -torch.inf
         for n in range(max_tokens):
             tokens = _copying(core, rows, answers, logits, running).argmax(-1)
             for i in sorted(running):
@@ -138,6 +142,10 @@ def generate(
             if not running or n == max_tokens - 1:
                 break
             logits = stepper.step(tokens[:, None])[:, -1]
+    refused = [i for i, row in enumerate(rows) if row.refuse and tuple(answers[i]) == row.refuse]
+    for i in refused:
+        again = replace(rows[i], refuse=())
+        answers[i] = generate(core, [again], deltas, max_tokens=max_tokens, stop=stop, barred=rows[i].refuse[:1])[0]
     return answers
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,9 +31,9 @@ from fastslow.store import Event
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; from which one that hardly matches is none; from which two pages read together are none; and below which
-# others are heard beside the surest one.
-DOUBT, FAINT, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.3, 0.15
+# it back; from which one that hardly matches is none; from which two pages read together are none; from which one that
+# has every name in the question is none where nothing else answers; and below which others are heard beside the surest.
+DOUBT, FAINT, DOUBT_OF_TWO, DOUBT_OF_NAMED, SURE = 0.5, 0.05, 0.3, 0.9, 0.15
 TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
@@ -193,8 +193,10 @@ class Tiers:
     def read(self, question: str, prompt: list[int], tiers: Sequence[str] = ALL) -> Reading:
         """What a question reads from the ``tiers`` that are on. Where nothing is related it reads nothing at all."""
         hidden = self.core.bottom(input_ids=torch.tensor([prompt])).last_hidden_state[0]
-        hits = self.choose(question, prompt) if "medium" in tiers else self.match(question)
+        hits, found = self.choose(question, prompt) if "medium" in tiers else (self.match(question), False)
         row = self.row(prompt, [hit.episode for hit in hits] if "medium" in tiers else [])
+        if found and row.pages:
+            row = replace(row, refuse=tuple(self.core.encode(UNKNOWN)))
         experts = self._open(hidden, hits, bool(row.pages)) if "slow" in tiers else []
         fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]
@@ -216,10 +218,11 @@ class Tiers:
         words = [rare_words(self.core, self.told[name].written) for name in seen]
         return Row(prompt, self.episodes.pages(seen), frozenset().union(*words))
 
-    def choose(self, question: str, prompt: list[int]) -> list[Hit]:
-        """The records to read together: the one that answers the question by itself, or what takes it back; or, where
-        none does, a match and what it leads on to; or the best matches, in which the reader will find nothing, where
-        they are surely what the question is about; or none.
+    def choose(self, question: str, prompt: list[int]) -> tuple[list[Hit], bool]:
+        """The records to read together, and whether they hold the answer: the one that answers the question by itself,
+        or what takes it back; or, where none does, a match and what it leads on to; or else the one that comes nearest
+        and has every name in the question; or the best matches, in which the reader will find nothing, where they are
+        surely what the question is about; or none.
 
         Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
         reads few pages together better than many (docs/lab/medium.md).
@@ -228,24 +231,36 @@ class Tiers:
         hits = self.episodes.select(tokens)
         config = self.config.recall
         if not hits or not self.reader:
-            return self.episodes.within_budget(hits[: config.witnesses])
+            return self.episodes.within_budget(hits[: config.witnesses]), False
         heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
         heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
         likely = hits[0].score >= config.likely
         if heard[0][0] < (DOUBT if likely else FAINT):
-            witness = self._agreed(question, heard, prompt)
-            withdrawal = self._withdrawal(question, witness, hits, prompt)
-            if withdrawal is None:
-                return [witness]
-            # A withdrawal names what it takes back: it is read only where the reader finds no answer in it.
-            return [hit for doubt, hit in heard if hit == withdrawal and doubt >= DOUBT]
+            return self._standing(question, heard, prompt)
         leads = hits[: config.leads] if likely else []
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
             if doubt < DOUBT_OF_TWO:
-                return self.episodes.within_budget(pair)
-        return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else []
+                return self.episodes.within_budget(pair), True
+        if heard[0][0] < DOUBT_OF_NAMED and self._named(question, heard[0][1]):
+            return self._standing(question, heard, prompt)
+        return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else [], False
+
+    def _standing(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> tuple[list[Hit], bool]:
+        """What the surest of those ``heard`` say, unless it was taken back. A withdrawal names what it takes back: it
+        is read only where the reader finds no answer in it."""
+        witness = self._agreed(question, heard, prompt)
+        withdrawal = self._withdrawal(question, witness, [hit for _, hit in heard], prompt)
+        if withdrawal is None:
+            return [witness], True
+        return [hit for doubt, hit in heard if hit == withdrawal and doubt >= DOUBT], False
+
+    def _named(self, question: str, hit: Hit) -> bool:
+        """Whether the question has names, rare words with a capital or a figure behind its first word, and the record
+        every one of them."""
+        names = {word for word in rare_words(self.core, question.partition(" ")[2]) if not word[0].islower()}
+        return bool(names) and names <= rare_words(self.core, self.told[hit.episode].written)
 
     def _far(self, doubt: float, hit: Hit, best: float) -> tuple[bool, float]:
         """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be

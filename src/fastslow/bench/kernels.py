@@ -93,8 +93,9 @@ def training(shape: tuple[int, int, int, int], rounds: int, channels: bool = Fal
         flat = {name: x[name].squeeze(-1).transpose(1, 2) for name in ("g", "beta")}
         return form(*(x[name].transpose(1, 2) for name in "qkv"), **flat)
 
-    for name, form in _peers().items() if not channels else ():
-        forms[name] = partial(peer, form)
+    if not channels:
+        forms["fused chunk"] = lambda: ours(fused.chunk)
+        forms |= {name: partial(peer, form) for name, form in _peers().items()}
 
     def learned(form: Form) -> None:
         out, state = form()
@@ -218,8 +219,10 @@ def _text(result: dict[str, Any]) -> str:
     tables = []
     for title, key in forms.items():
         times = result[key]
-        rows = [[name, f"{t:.0f}", f"{t / times['chunk']:.1f}"] for name, t in times.items()]
-        tables.append(f"**{title}**, forward and backward:\n\n" + experiment.table(["", "ms", "of chunk"], rows))
+        bases = [name for name in ("chunk", "fused chunk") if name in times]
+        rows = [[name, f"{t:.0f}", *(f"{t / times[base]:.1f}" for base in bases)] for name, t in times.items()]
+        heads = ["", "ms", *(f"of {base}" for base in bases)]
+        tables.append(f"**{title}**, forward and backward:\n\n" + experiment.table(heads, rows))
     lengths = result["lengths, ms"]
     first = next(iter(lengths["chunk"]))
     rows = [
@@ -267,9 +270,9 @@ def _draw(figure: Figure, result: dict[str, Any]) -> None:
     left, right = figure.subplots(1, 2)
     times = {**result["gated delta net, ms"]}
     names = sorted(times, key=times.__getitem__, reverse=True)
-    bars = left.barh(names, [times[name] / times["chunk"] for name in names], color="C0")
+    bars = left.barh(names, [times[name] / times["fused chunk"] for name in names], color="C0")
     left.bar_label(bars, fmt="%.1f", padding=3)
-    left.set(xlabel="time against the chunk form", title="Gated DeltaNet, forward and backward")
+    left.set(xlabel="time against the fused chunk", title="Gated DeltaNet, forward and backward")
     left.margins(x=0.15)
     for name, each in result["lengths, ms"].items():
         right.plot([int(t) for t in each], list(each.values()), marker="o", label=name)

@@ -105,9 +105,9 @@ class Memory(nn.Module, ABC):
 class LayerConfig:
     """``width`` D of the stream; ``heads`` H with ``key`` K and ``value`` V channels each; ``conv`` taps of the causal
     convolution (1: none); ``chunk`` tokens that the kernel takes at once; ``kernel``: which form of it runs, of
-    which "fla" needs a GPU (:mod:`fastslow.fast.fla`) and "fused" is "chunk" with single tokens in C, which has no
-    gradients (:mod:`fastslow.fast.fused`). A rule may have more to choose: ``features`` of the linear rules
-    (DeltaNet has keys of length 1 where they are elu), and the ``steps`` of DeltaProduct."""
+    which "fla" needs a GPU (:mod:`fastslow.fast.fla`) and "fused" is "chunk" in C (:mod:`fastslow.fast.fused`): single
+    tokens, which then have no gradients, and chunks where they fit. A rule may have more to choose: ``features`` of
+    the linear rules (DeltaNet has keys of length 1 where they are elu), and the ``steps`` of DeltaProduct."""
 
     width: int
     heads: int = 4
@@ -140,7 +140,10 @@ class LayerConfig:
             return (fused if self.kernel == "fused" else kernel).step(inputs, state)
         if single or self.kernel == "reference":
             return kernel.reference(inputs, state)
-        return fla.chunk(inputs, state) if self.kernel == "fla" else kernel.chunk(inputs, state, size)
+        if self.kernel == "fla":
+            return fla.chunk(inputs, state)
+        fits = self.kernel == "fused" and fused.fits(inputs, size)
+        return fused.chunk(inputs, state, size) if fits else kernel.chunk(inputs, state, size)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -30,7 +30,10 @@ ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch s
 LIGHT = "bcdfghjklmnprstvwz"
 CLUSTERS = tuple(re.findall(r"\w+", "nd lm rk mb lt nt sp ndr rth lv gn rv ck ll ss nn zz mpt lf rst ngl bb dd xt"))
 ENDINGS = ("", "n", "r", "l", "s", "th", "rd", "ck", "lla", "nne", "mer", "son", "ham", "vic", "dez", "tov", "well")
-SPEECH: tuple[tuple[Split, RelationSet], ...] = (("train", "all"), ("tune", "shared"))
+SPEECH: tuple[tuple[Split, RelationSet], ...] = (
+    *(("train", "all"), ("train", "shared")),
+    *(("train", "all"), ("tune", "shared")),
+)
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
 Genre = Literal["lines", "paragraphs", "manual", "passages"]
 GENRES: tuple[Genre, ...] = ("lines", "paragraphs", "manual", "passages")
@@ -68,8 +71,9 @@ def streams(
 ) -> list[Stream]:
     """For each seed one stream of each of the ``genres``: lines, paragraphs, a manual, passages written one by one.
 
-    Every second world speaks in the wordings of the tune split, about the relations that train has too, so that a
-    reader hears more than one way of asking. The relations that train lacks stay unheard of, and the test split whole.
+    Every second world is about the relations that all splits have, half of these in the wordings of the tune split, so
+    that a reader hears many ways of asking for what people ask most. The relations that train lacks stay unheard of,
+    and the test split whole.
     """
     built = []
     for n, seed in enumerate(seeds):

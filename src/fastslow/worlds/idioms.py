@@ -1,6 +1,7 @@
 """Relations that the train split alone has and that are asked for in other words than they are told: whose soup do they
 eat, where somebody cooks for the workers. A reader must know what words mean to see that a page answers, and that its
-neighbour on something alike does not. The table is `idioms.txt`.
+neighbour on something alike does not. The tables are `idioms.txt` and, with what is rarer in life and has more
+wordings, `rarities.txt`, which a sleep leaves out of what it asks about a page.
 """
 
 from __future__ import annotations
@@ -21,5 +22,10 @@ def _relation(line: str) -> tuple[str, Relation]:
     return f"{kind}: {noun}", Relation(kind, value_kind, {"train": wordings}, span=_SPANS.get(value_kind))
 
 
-_LINES = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
-IDIOMS: dict[str, Relation] = dict(_relation(line) for line in _LINES if not line.startswith("#"))
+def _relations(table: str) -> dict[str, Relation]:
+    lines = Path(__file__).with_name(table).read_text(encoding="utf-8").splitlines()
+    return dict(_relation(line) for line in lines if not line.startswith("#"))
+
+
+IDIOMS = _relations("idioms.txt")
+RARITIES = _relations("rarities.txt")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fastslow.worlds.heard import REWORDINGS
 from fastslow.worlds.heard_relations import HEARD
-from fastslow.worlds.idioms import IDIOMS
+from fastslow.worlds.idioms import IDIOMS, RARITIES
 from fastslow.worlds.named_relations import NAMED_RELATIONS
 from fastslow.worlds.wordings import Relation, Wordings, w
 
@@ -776,15 +776,22 @@ def _reworded(name: str, spec: Relation) -> Relation:
     """With the other ways that train has of saying it."""
     if name not in REWORDINGS:
         return spec
-    has, more = spec.wordings["train"], w(spec.wordings["train"].noun, *REWORDINGS[name])
-    teach, direct = has.teach + more.teach, has.direct + more.direct
-    both = Wordings(has.noun, teach, direct, has.paraphrase + more.paraphrase, has.reverse + more.reverse)
+    has = spec.wordings["train"]
+    parts = (has.teach, has.direct, has.paraphrase, has.reverse)
+    both = Wordings(has.noun, *(old + more for old, more in zip(parts, REWORDINGS[name], strict=True)))
     return replace(spec, wordings={**spec.wordings, "train": both})
 
 
-RELATIONS: dict[str, Relation] = {
-    **{name: _reworded(name, spec) for name, spec in {**_PERSON, **_FIRM, **_PLACE, **_PRODUCT}.items()},
+_COMMON: dict[str, Relation] = {
+    **_PERSON,
+    **_FIRM,
+    **_PLACE,
+    **_PRODUCT,
     **{spec.wordings["train"].noun.replace(" ", "_"): spec for spec in HEARD},
+}
+RELATIONS: dict[str, Relation] = {
+    **{name: _reworded(name, spec) for name, spec in _COMMON.items()},
     **NAMED_RELATIONS,
     **IDIOMS,
+    **RARITIES,
 }
