@@ -31,9 +31,10 @@ from fastslow.store import Event
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; from which one that hardly matches is none; from which two pages read together are none; from which one that
-# has every name in the question is none where nothing else answers; and below which others are heard beside the surest.
-DOUBT, FAINT, DOUBT_OF_TWO, DOUBT_OF_NAMED, SURE = 0.5, 0.05, 0.3, 0.9, 0.15
+# it back; from which one that hardly matches is none; from which one that has every name in the question is none, at
+# first and where nothing else answers; from which two pages read together are none; and below which others are heard
+# beside the surest one.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.7, 0.9, 0.3, 0.15
 TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
@@ -87,6 +88,7 @@ class Tiers:
 
     def __init__(self, core: Core, reader: Reader | None, config: LearnerConfig):
         self.core, self.reader, self.config = core, reader, config
+        self.unknown = tuple(core.encode(UNKNOWN))
         self.episodes = Episodes(core, reader.router if reader else None, config.recall)
         self.told: dict[str, Told] = {}
         self.experts: dict[str, Expert] = {}
@@ -196,7 +198,7 @@ class Tiers:
         hits, found = self.choose(question, prompt) if "medium" in tiers else (self.match(question), False)
         row = self.row(prompt, [hit.episode for hit in hits] if "medium" in tiers else [])
         if found and row.pages:
-            row = replace(row, refuse=tuple(self.core.encode(UNKNOWN)))
+            row = replace(row, refuse=self.unknown)
         experts = self._open(hidden, hits, bool(row.pages)) if "slow" in tiers else []
         fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]
@@ -235,26 +237,41 @@ class Tiers:
         heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
         heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
         likely = hits[0].score >= config.likely
-        if heard[0][0] < (DOUBT if likely else FAINT):
+        named = [hit for hit in hits if self._named(question, hit)]
+        if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
             return self._standing(question, heard, prompt)
-        leads = hits[: config.leads] if likely else []
+        leads = (named or (hits if likely else []))[: config.leads]
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
             if doubt < DOUBT_OF_TWO:
                 return self.episodes.within_budget(pair), True
-        if heard[0][0] < DOUBT_OF_NAMED and self._named(question, heard[0][1]):
+        if heard[0][0] < DOUBT_OF_LAST and heard[0][1] in named:
             return self._standing(question, heard, prompt)
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else [], False
 
     def _standing(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> tuple[list[Hit], bool]:
-        """What the surest of those ``heard`` say, unless it was taken back. A withdrawal names what it takes back: it
-        is read only where the reader finds no answer in it."""
+        """What the surest of those ``heard`` say, unless it was updated or taken back later. A withdrawal names what it
+        takes back: it is read only where the reader finds no answer in it."""
         witness = self._agreed(question, heard, prompt)
-        withdrawal = self._withdrawal(question, witness, [hit for _, hit in heard], prompt)
-        if withdrawal is None:
+        later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self._same(question, witness, h)]
+        news = [h for d, h in later if d < DOUBT_OF_LAST and self._new(witness, h, prompt)]
+        if news:
+            return [max(news, key=self._told)], True
+        doubts = self._doubts([[witness, hit] for _, hit in later], prompt)
+        if max(doubts, default=0.0) < DOUBT:
             return [witness], True
-        return [hit for doubt, hit in heard if hit == withdrawal and doubt >= DOUBT], False
+        doubt, withdrawal = later[doubts.index(max(doubts))]
+        return [withdrawal] if doubt >= DOUBT else [], False
+
+    def _new(self, witness: Hit, later: Hit, prompt: list[int]) -> bool:
+        """Whether a later statement answers with something of its own that the witness does not say."""
+        if self._prose(witness) or self.episodes.records[later.episode].page is None:
+            return False
+        row = replace(self.row(prompt, [later.episode]), refuse=self.unknown)
+        said = telling_words(self.core.decode(self._own_answer(row)))
+        first, second = (telling_words(self.told[hit.episode].written) for hit in (witness, later))
+        return said <= second and not said <= first
 
     def _named(self, question: str, hit: Hit) -> bool:
         """Whether the question has names, rare words with a capital or a figure behind its first word, and the record
@@ -283,11 +300,15 @@ class Tiers:
         together = self.row(prompt, [hit.episode for hit in sure])
         likely = []
         for row in (self.row(prompt, [hit.episode]) for hit in sure):
-            own = generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
+            own = self._own_answer(row)
             reading = [self.reader.adapter(together.pages)]
             likely.append(answer_log_probability(self.core, [together], [*own, end], reading).item())
         nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
         return max(nearly, key=self._told)
+
+    def _own_answer(self, row: Row) -> list[int]:
+        assert self.reader is not None
+        return generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
 
     def _rivals(self, question: str, surest: Hit, other: Hit, doubt: float) -> bool:
         """Whether another record may answer in place of the surest: one that is sure too, or on the same thing; of
@@ -299,16 +320,6 @@ class Tiers:
 
     def _prose(self, hit: Hit) -> bool:
         return len(self.episodes.records[hit.episode].tokens.words) > LONG
-
-    def _withdrawal(self, question: str, witness: Hit, hits: Sequence[Hit], prompt: list[int]) -> Hit | None:
-        """The record that takes back what the witness says: told later, about the same thing, and, read beside it, it
-        leaves the reader in doubt."""
-        later = [h for h in hits if self._told(h) > self._told(witness) and self._same(question, witness, h)]
-        if not later:
-            return None
-        doubts = self._doubts([[witness, h] for h in later], prompt)
-        doubt, hit = max(zip(doubts, later, strict=True), key=lambda pair: pair[0])
-        return hit if doubt >= DOUBT else None
 
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told
@@ -325,13 +336,13 @@ class Tiers:
         """For each group of records, read together, how probable it is that the reader says it does not know."""
         assert self.reader is not None
         rows = [self.row(prompt, [hit.episode for hit in group]) for group in groups]
-        unknown, doubts = self.core.encode(UNKNOWN), [0.0] * len(rows)
+        doubts = [0.0] * len(rows)
         members: dict[Delta, list[int]] = {}
         for i, row in enumerate(rows):
             if row.pages:  # a page that was dropped cannot be heard: its expert may hold the answer
                 members.setdefault(self.reader.adapter(row.pages), []).append(i)
         for adapter, own in members.items():
-            found = answer_log_probability(self.core, [rows[i] for i in own], unknown, [adapter]).exp().tolist()
+            found = answer_log_probability(self.core, [rows[i] for i in own], self.unknown, [adapter]).exp().tolist()
             for i, doubt in zip(own, found, strict=True):
                 doubts[i] = doubt
         return doubts

@@ -39,7 +39,7 @@ class RecallConfig:
     witnesses: int = 2
     certain: float = 0.8
     likely: float = 0.7
-    leads: int = 3
+    leads: int = 6
     hops: int = 2
     budget: int = 400
     half_life: float = 30 * DAY
