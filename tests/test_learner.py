@@ -575,6 +575,24 @@ def test_what_is_told_later_updates_or_takes_back(
         assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
         assert read({0: 0.01}, {2: 0.3}) == [0]  # too little doubt
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
+        with monkeypatch.context() as news:
+            news.setattr(tiers, "_new", lambda witness, later, _: later.episode == ids[2])
+            assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
+            assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
+            assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
+
+
+def test_a_later_statement_is_new_where_it_answers_with_what_the_earlier_lacks(
+    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_home(home, core) as learner:
+        texts = ("Kestrel Quamby lives in Tolvar.", "Kestrel Quamby, once of Tolvar, has moved to Ostrel.")
+        before, after = (Hit(learner.learn(text).id, 1.0) for text in texts)
+        for said, new in {"Ostrel.": True, "Tolvar.": False, "In Hotrir.": False, "Tolvar and Ostrel.": True}.items():
+            monkeypatch.setattr(learner.tiers, "_own_answer", lambda row, said=said: core.encode(said))
+            assert learner.tiers._new(before, after, core.prompt(QUESTION)) == new, said
+        monkeypatch.setattr(tiers_module, "LONG", 0)
+        assert not learner.tiers._new(before, after, core.prompt(QUESTION))  # prose changes by whole paragraphs
 
 
 def test_a_record_is_named_where_it_has_every_name_in_the_question(home: Path, core: Core) -> None:

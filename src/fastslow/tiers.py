@@ -258,10 +258,10 @@ class Tiers:
         news = [h for d, h in later if d < DOUBT_OF_LAST and self._new(witness, h, prompt)]
         if news:
             return [max(news, key=self._told)], True
-        doubts = self._doubts([[witness, hit] for _, hit in later], prompt)
-        if max(doubts, default=0.0) < DOUBT:
+        beside = self._doubts([[witness, hit] for _, hit in later], prompt) if later else [0.0]
+        if max(beside) < DOUBT:
             return [witness], True
-        doubt, withdrawal = later[doubts.index(max(doubts))]
+        doubt, withdrawal = later[beside.index(max(beside))]
         return [withdrawal] if doubt >= DOUBT else [], False
 
     def _new(self, witness: Hit, later: Hit, prompt: list[int]) -> bool:

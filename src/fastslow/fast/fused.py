@@ -36,21 +36,22 @@ def step(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
     Raises InputError where gradients are wanted, where the tensors are not fp32 on a CPU, under torch.compile, and
     where there is no C compiler.
     """
-    inputs.check_state(state)
-    if inputs.length != 1:
-        raise InputError(f"a step takes one token, not {inputs.length}: give several to chunk or reference")
-    # At a small state most of the time is Python's, so tensors are asked only what is quick to answer.
-    given = [t for t in (state, inputs.q, inputs.k, inputs.u, inputs.e, inputs.g) if t is not None]
-    _check("step", given)
+    # At a small state most of the time is Python's, so only what is quick to ask is asked, and the rest in trouble.
+    q, k, u, e, g = inputs.q, inputs.k, inputs.u, inputs.e, inputs.g
+    given = [t for t in (state, q, k, u, e, g) if t is not None]
+    batch, heads, tokens, rows = k.shape
+    columns = u.shape[3]
+    odd = [t for t in given if t.dtype is not torch.float32 or not t.is_cpu]
+    if odd or tokens != 1 or state.shape != (batch, heads, rows, columns) or torch.compiler.is_compiling():
+        _check("step", inputs, state)
+        raise InputError(f"a step takes one token, not {tokens}: give several to chunk or reference")
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         raise InputError(f"the fused step has no gradients: run it under torch.no_grad(), or {INSTEAD}")
-    u, dense = inputs.u.contiguous(), state.contiguous()
-    keys = [None if t is None else t.contiguous() for t in (inputs.q, inputs.k, inputs.e, inputs.g)]
-    out, following = torch.empty_like(u), torch.empty_like(dense)
-    heads, (rows, columns) = u.shape[0] * u.shape[1], state.shape[2:]
-    decays = 1 if inputs.g is None else inputs.g.shape[-1]
-    where = [None if t is None else t.data_ptr() for t in (*keys, u, dense, out, following)]
-    _function("step", 4, 8)(heads, rows, columns, decays, *where)
+    keys = [None if t is None else t.contiguous() for t in (q, k, e, g)]
+    u, state = u.contiguous(), state.contiguous()
+    out, following = torch.empty_like(u), torch.empty_like(state)
+    where = [None if t is None else t.data_ptr() for t in (*keys, u, state, out, following)]
+    _function("step", 4, 8)(batch * heads, rows, columns, 1 if g is None else g.shape[3], *where)
     return out, following
 
 
@@ -67,8 +68,7 @@ def chunk(inputs: Inputs, state: Tensor, size: int = CHUNK) -> tuple[Tensor, Ten
     Raises InputError where the inputs do not fit (:func:`fits`), where the tensors are not fp32 on a CPU, under
     torch.compile, and where there is no C compiler.
     """
-    inputs.check_state(state)
-    _check("chunk", [t for t in (state, *vars(inputs).values()) if t is not None])
+    _check("chunk", inputs, state)
     if not fits(inputs, size):
         raise InputError(
             f"the fused chunk takes one log decay a token and K, V and chunks that are multiples of {LANES}, not"
@@ -127,14 +127,15 @@ def _at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _check(form: str, given: list[Tensor]) -> None:
-    """That the tensors, which are of one dtype, are what C can take."""
+def _check(form: str, inputs: Inputs, state: Tensor) -> None:
+    """That these are inputs and a state that C can take."""
     if torch.compiler.is_compiling():
         raise InputError(f"the fused {form} is compiled already, torch cannot look into it: {INSTEAD}")
-    if given[0].dtype != torch.float32 or False in [t.is_cpu for t in given]:
-        raise InputError(
-            f"the fused {form} takes float32 on a CPU, not {given[0].dtype} on {given[0].device}: {INSTEAD}"
-        )
+    inputs.check_state(state)  # all are of one dtype
+    elsewhere = [t for t in (state, *vars(inputs).values()) if t is not None and not t.is_cpu]
+    if state.dtype is not torch.float32 or elsewhere:
+        found = f"{state.dtype} on {(elsewhere or [state])[0].device}"
+        raise InputError(f"the fused {form} takes float32 on a CPU, not {found}: {INSTEAD}")
 
 
 @cache

@@ -25,7 +25,7 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
-    and the one that answers is read. Where none does, the best ``leads`` are heard in pairs with each of ``hops``
+    and the one that answers is read. Where none does, ``leads`` of them are heard in pairs with each of ``hops``
     records that they lead on to. Where that leaves the reader in doubt too, it reads the best ``witnesses``, but a
     score below ``certain`` means that the question is about something else. Below ``likely`` a page must leave hardly
     any doubt, and none leads on. ``budget`` bounds the tokens in sight.
