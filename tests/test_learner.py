@@ -14,6 +14,7 @@ from tiny import make_tiny_core
 
 from fastslow import Learner
 from fastslow import tiers as tiers_module
+from fastslow.copying import rare_words
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -595,17 +596,14 @@ def test_a_later_statement_is_new_where_it_answers_with_what_the_earlier_lacks(
         assert not learner.tiers._new(before, after, core.prompt(QUESTION))  # prose changes by whole paragraphs
 
 
-def test_a_record_is_named_where_it_has_every_name_in_the_question(home: Path, core: Core) -> None:
+def test_names_are_rare_words_with_a_capital_or_a_figure(home: Path, core: Core) -> None:
     with open_home(home, core) as learner:
-        record = Hit(learner.learn("Kestrel Quamby lives in Tolvar since 1721.").id, 1.0)
-        for question, named in {
-            "Where does Kestrel Quamby live?": True,
-            "Who has lived in Tolvar since 1721?": True,
-            "Where does Kestrel Zobel live?": False,
-            "Since 1722?": False,
-            "where does she live?": False,
+        for question, names in {
+            "Where does Kestrel Quamby live?": {"Kestrel", "Quamby"},
+            "Tolvar has whom since 1721?": {"1721"},  # the first word has a capital anyway
+            "where does she live?": set(),
         }.items():
-            assert learner.tiers._named(question, record) == named, question
+            assert learner.tiers._names(question) == names, question
 
 
 def test_only_another_version_of_a_paragraph_replaces_prose(
@@ -634,7 +632,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0, witnesses=1, certain=0.6))) as learner:
         ids = [learner.learn(text).id for text in (B, "Kestrel Quamby lives in Tolvar.", "The 4th of May 1721.")]
         tiers, prompt = learner.tiers, core.prompt(QUESTION)
-        monkeypatch.setattr(tiers, "_named", lambda *_: False)
+        monkeypatch.setattr(tiers, "_names", lambda _: set())
         matches = [hit.episode for hit in tiers.match(QUESTION)]
         assert matches[0] == ids[0] and len(matches) > 1
 
@@ -655,13 +653,17 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             prose.setattr(tiers_module, "LONG", 0)
             assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[0]]  # of prose the better match
             assert read({matches[0]: 0.6, matches[1]: 0.05}) == [matches[1]]  # unless it is in doubt
+        own = rare_words(core, tiers.told[matches[1]].text) - rare_words(core, tiers.told[matches[0]].text)
         with monkeypatch.context() as names:
-            names.setattr(tiers, "_named", lambda question, hit: hit.episode == matches[1])
-            assert read({matches[1]: 0.8}, certain=2.0) == [matches[1]]  # in some doubt, but with every name
+            names.setattr(tiers, "_names", lambda _: own)
+            assert read({matches[1]: 0.65}, certain=2.0) == [matches[1]]  # in some doubt, but it has every name
             assert tiers.choose(QUESTION, prompt)[1] and tiers.read(QUESTION, prompt).row.refuse
-            assert read({matches[1]: 0.8}, together=0.1, certain=2.0) != [matches[1]]  # not where a pair answers
+            assert read({matches[1]: 0.8}, certain=2.0) == [matches[1]]
+            led = read({matches[1]: 0.8}, together=0.1, certain=2.0)
+            assert led[0] == matches[1] and len(led) > 1  # in more doubt only where no pair answers
             assert read({matches[1]: 0.95}, certain=2.0) == []
-            assert read({matches[0]: 0.8}, certain=2.0) == []  # a name is missing
+            assert read({matches[0]: 0.4}, certain=2.0) == []  # a name is missing
+            assert read({matches[0]: 0.04}, certain=2.0) == [matches[0]]
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

@@ -236,11 +236,12 @@ class Tiers:
             return self.episodes.within_budget(hits[: config.witnesses]), False
         heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
         heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
-        likely = hits[0].score >= config.likely
-        named = [hit for hit in hits if self._named(question, hit)]
+        names = self._names(question)
+        named = [hit for hit in hits if names and names <= rare_words(self.core, self.told[hit.episode].written)]
+        likely = hits[0].score >= config.likely and not names
         if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
             return self._standing(question, heard, prompt)
-        leads = (named or (hits if likely else []))[: config.leads]
+        leads = (hits if likely else named)[: config.leads]
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
@@ -273,11 +274,9 @@ class Tiers:
         first, second = (telling_words(self.told[hit.episode].written) for hit in (witness, later))
         return said <= second and not said <= first
 
-    def _named(self, question: str, hit: Hit) -> bool:
-        """Whether the question has names, rare words with a capital or a figure behind its first word, and the record
-        every one of them."""
-        names = {word for word in rare_words(self.core, question.partition(" ")[2]) if not word[0].islower()}
-        return bool(names) and names <= rare_words(self.core, self.told[hit.episode].written)
+    def _names(self, question: str) -> set[str]:
+        """The names in a question: rare words with a capital or a figure behind its first word."""
+        return {word for word in rare_words(self.core, question.partition(" ")[2]) if not word[0].islower()}
 
     def _far(self, doubt: float, hit: Hit, best: float) -> tuple[bool, float]:
         """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be
