@@ -241,7 +241,7 @@ class Tiers:
         likely = hits[0].score >= config.likely and not names
         if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
             return self._standing(question, heard, prompt)
-        leads = (hits if likely else named)[: config.leads]
+        leads = hits if likely else named
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         if pairs:
             doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])

@@ -25,8 +25,8 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
-    and the one that answers is read. Where none does, ``leads`` of them are heard in pairs with each of ``hops``
-    records that they lead on to. Where that leaves the reader in doubt too, it reads the best ``witnesses``, but a
+    and the one that answers is read. Where none does, they are heard in pairs with each of the ``hops`` records that
+    they lead on to. Where that leaves the reader in doubt too, it reads the best ``witnesses``, but a
     score below ``certain`` means that the question is about something else. Below ``likely`` a page must leave hardly
     any doubt, and none leads on. ``budget`` bounds the tokens in sight.
     ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
@@ -39,7 +39,6 @@ class RecallConfig:
     witnesses: int = 2
     certain: float = 0.8
     likely: float = 0.7
-    leads: int = 6
     hops: int = 2
     budget: int = 400
     half_life: float = 30 * DAY
