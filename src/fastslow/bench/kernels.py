@@ -221,8 +221,8 @@ def _text(result: dict[str, Any]) -> str:
         times = result[key]
         bases = [name for name in ("chunk", "fused chunk") if name in times]
         rows = [[name, f"{t:.0f}", *(f"{t / times[base]:.1f}" for base in bases)] for name, t in times.items()]
-        heads = ["", "ms", *(f"of {base}" for base in bases)]
-        tables.append(f"**{title}**, forward and backward:\n\n" + experiment.table(heads, rows))
+        columns = ["", "ms", *(f"of {base}" for base in bases)]
+        tables.append(f"**{title}**, forward and backward:\n\n" + experiment.table(columns, rows))
     lengths = result["lengths, ms"]
     first = next(iter(lengths["chunk"]))
     rows = [
