@@ -52,9 +52,9 @@ def test_rotary_positions_equal_those_of_llama() -> None:
 
 @kinds
 def test_any_cut_and_every_step_give_the_same(window: int | None, persistent: int) -> None:
-    memory = make(window, persistent)
+    memory = make(window, persistent, chunk=4)
     assert isinstance(memory, SequenceMemory)
-    assert_any_cut_gives_the_same(memory, stream(), range(1, 11))
+    assert_any_cut_gives_the_same(memory, stream(), range(1, 11), aligned=4)
 
 
 def test_the_cache_grows_only_without_a_window() -> None:

@@ -49,7 +49,7 @@ class Attention(Memory):
         q, k, v = (per_head(part, self.config.heads) for part in parts)
         k = torch.cat([held["keys"].to(x.dtype), rotated(k, seen)], 2)
         v = torch.cat([held["values"].to(x.dtype), v], 2)
-        out = self._attend(rotated(q, seen), k, v)
+        out = self._attend(rotated(q, seen), k, v, seen)
         keep = slice(self._first(k.shape[2]), None)
         kept = {"keys": k[:, :, keep].to(held["keys"].dtype), "values": v[:, :, keep].to(held["values"].dtype)}
         return self.to_out(out.transpose(1, 2).flatten(2)), kept
@@ -66,7 +66,18 @@ class Attention(Memory):
         """The first of the ``tokens`` so far that the next one will still see."""
         return 0 if self.config.window is None else max(0, tokens - self.config.window + 1)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: int) -> Tensor:
+        """Chunk by chunk, with the keys that a chunk sees and no others: a chunk is computed in the same shapes, and so
+        comes out in the same bits, wherever the stream was cut before it, and what it cannot see costs nothing."""
+        before, size, parts, t = k.shape[2] - q.shape[2], self.config.chunk, [], 0
+        while t < q.shape[2]:
+            end = min(t + size - (seen + t) % size, q.shape[2])
+            seeing = slice(self._first(before + t), before + end)
+            parts.append(self._attend_chunk(q[:, :, t:end], k[:, :, seeing], v[:, :, seeing]))
+            t = end
+        return torch.cat(parts, 2)
+
+    def _attend_chunk(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         sight = visible(q.shape[2], k.shape[2], self.config.window, q.device)
         if self.persistent:
             sight = nn.functional.pad(sight, (self.persistent, 0), value=True)
