@@ -581,6 +581,50 @@ def test_what_is_told_later_updates_or_takes_back(
             assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
             assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
             assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
+            assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
+            news.setattr(tiers, "_naming", lambda _, __, later, ___: [hit for hit in later if hit.episode == ids[2]])
+            assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [2]
+        with monkeypatch.context() as naming:
+            naming.setattr(tiers, "_naming", lambda _, __, later, ___: [hit for hit in later if hit.episode == ids[2]])
+            assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # what names the answer and is none takes it back sooner
+            assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
+            assert read({0: 0.01, 2: 0.3}, {2: 0.06}) == [0]  # where the answer is found in it, it says it once more
+
+
+def test_what_two_records_share_is_what_they_speak_of(home: Path, core: Core) -> None:
+    texts = [
+        "According to the register, Kestrel Quamby lives in Tolvar.",
+        "According to the register, Kestrel Quamby plays the oboe.",
+        "According to the register, Kestrel Quamby bought a boat.",
+        "Tolvar was left by Kestrel Quamby.",
+        "According to the register, Anders Quamby has a dog.",
+        "According to the register, Anders Quamby has a cat.",
+    ]
+    with open_home(home, core, NO_FAST) as learner:
+        hits = [Hit(learner.learn(text).id, 1.0) for text in texts]
+        tiers, question = learner.tiers, "Where does Kestrel Quamby live?"
+        alike = tiers._alike(question, [(0.0, hit) for hit in hits[:4]])
+        assert alike(hits[0], hits[3])  # Tolvar
+        assert not any(
+            alike(hits[0], hit) for hit in hits[1:3]
+        )  # the register is in most records, Quamby in the question
+        alike = tiers._alike("Where is the home?", [(0.0, hit) for hit in hits[:4]])
+        assert not alike(hits[1], hits[3])  # Kestrel Quamby is in half of the others too
+        assert tiers._named_too(question, hits[0], hits[3])
+        assert not tiers._named_too(question, hits[0], hits[4])
+
+
+def test_a_later_statement_names_the_older_answer(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Kestrel Quamby lives in Tolvar.", "Kestrel Quamby has left Tolvar.", "Kestrel Quamby plays the oboe."]
+    with open_home(home, core, NO_FAST) as learner:
+        first, *later = (Hit(learner.learn(text).id, 1.0) for text in texts)
+        monkeypatch.setattr(learner.tiers, "_own_answer", lambda row: core.encode("Tolvar."))
+        assert learner.tiers._naming(QUESTION, first, later, core.prompt(QUESTION)) == [later[0]]
+        assert learner.tiers._naming("Who lives in Tolvar?", first, later, core.prompt(QUESTION)) == []
+        monkeypatch.setattr(tiers_module, "LONG", 0)
+        assert (
+            learner.tiers._naming(QUESTION, first, later, core.prompt(QUESTION)) == []
+        )  # prose is changed by whole paragraphs
 
 
 def test_a_later_statement_is_new_where_it_answers_with_what_the_earlier_lacks(
@@ -617,11 +661,11 @@ def test_only_another_version_of_a_paragraph_replaces_prose(
     question = "When does the ferry leave?"
     with open_home(home, core) as learner:
         first, version, other = (Hit(learner.learn(text).id, 1.0) for text in texts)
-        assert learner.tiers._rivals(question, first, other, 0.1)  # of statements whoever is sure
+        assert learner.tiers._rivals(question, first, other, 0.1, False)  # of statements whoever is sure
         monkeypatch.setattr(tiers_module, "LONG", 0)
-        assert learner.tiers._rivals(question, first, version, 0.1)
-        assert not learner.tiers._rivals(question, first, version, 0.6)
-        assert not learner.tiers._rivals(question, first, other, 0.1)
+        assert learner.tiers._rivals(question, first, version, 0.1, False)
+        assert not learner.tiers._rivals(question, first, version, 0.6, True)
+        assert not learner.tiers._rivals(question, first, other, 0.1, True)
 
 
 def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
@@ -663,7 +707,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             assert led[0] == matches[1] and len(led) > 1  # in more doubt only where no pair answers
             assert read({matches[1]: 0.95}, certain=2.0) == []
             assert read({matches[0]: 0.4}, certain=2.0) == []  # a name is missing
-            assert read({matches[0]: 0.04}, certain=2.0) == [matches[0]]
+            assert read({matches[0]: 0.04}, together=0.0, certain=2.0) == [matches[0]]
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else

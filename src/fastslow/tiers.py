@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,7 @@ from fastslow.fast.trajectory import FastConfig
 from fastslow.lessons import UNKNOWN
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
 from fastslow.medium.reader import LONG, Reader
-from fastslow.medium.router import Tokens
+from fastslow.medium.router import Tokens, stem
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
 from fastslow.state import State
@@ -35,6 +36,7 @@ STREAMED = ("learn", "restate", "turn")  # events whose text passes through the 
 # first and where nothing else answers; from which two pages read together are none; and below which others are heard
 # beside the surest one.
 DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.7, 0.9, 0.3, 0.15
+COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
@@ -97,6 +99,7 @@ class Tiers:
         self.fast = trajectory.init_state(core, config.fast)
         self.seen = 0  # tokens streamed through the fast tier
         self._saying: dict[tuple[str, ...], str] = {}
+        self._spread: Counter[str] = Counter()  # in how many records each telling word is
         self.sound = True  # False once an event was taken in by half: what is in memory must not be saved
         self._fast_delta: tuple[State, Delta] | None = None
 
@@ -120,6 +123,7 @@ class Tiers:
             told = Told(payload["text"], payload["source"], payload["heading"], event.time)
             self.told[episode] = told
             self._saying.setdefault(saying(told.written), episode)
+            self._spread.update(telling_words(told.written))
             self.episodes.add(episode, page or self.episodes.write(told.written), event.seq, event.time)
         elif event.kind == "restate" and episode is not None:
             self.episodes.used(episode, event.time, told=event.seq)
@@ -252,27 +256,49 @@ class Tiers:
         return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else [], False
 
     def _standing(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> tuple[list[Hit], bool]:
-        """What the surest of those ``heard`` say, unless it was updated or taken back later. A withdrawal names what it
-        takes back: it is read only where the reader finds no answer in it."""
+        """What the surest of those ``heard`` say, unless it was updated or taken back later. What a later statement
+        answers anew is an update, surely so where it names the older answer. A withdrawal names what it takes back: it
+        is read only where the reader finds no answer in it."""
         witness = self._agreed(question, heard, prompt)
-        later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self._same(question, witness, h)]
-        news = [h for d, h in later if d < DOUBT_OF_LAST and self._new(witness, h, prompt)]
+        alike = self._alike(question, heard)
+        later = [
+            (d, h) for d, h in heard if self._told(h) > self._told(witness) and self._named_too(question, witness, h)
+        ]
+        naming = self._naming(question, witness, [hit for _, hit in later], prompt)
+        later = [(d, h) for d, h in later if h in naming or alike(witness, h)]
+        if not later:
+            return [witness], True
+        news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else DOUBT) and self._new(witness, h, prompt)]
         if news:
             return [max(news, key=self._told)], True
-        beside = self._doubts([[witness, hit] for _, hit in later], prompt) if later else [0.0]
-        if max(beside) < DOUBT:
-            return [witness], True
-        doubt, withdrawal = later[beside.index(max(beside))]
-        return [withdrawal] if doubt >= DOUBT else [], False
+        beside = self._doubts([[witness, hit] for _, hit in later], prompt)
+        for together, (doubt, hit) in sorted(zip(beside, later, strict=True), key=lambda x: -x[0]):
+            denying = hit in naming and doubt >= DOUBT and together >= FAINT and not self._new(witness, hit, prompt)
+            if together >= DOUBT or denying:
+                return [hit] if doubt >= DOUBT else [], False
+        return [witness], True
+
+    def _naming(self, question: str, witness: Hit, later: Sequence[Hit], prompt: list[int]) -> list[Hit]:
+        """Those of the ``later`` statements that name what the witness answers and the question does not."""
+        if not later or self._prose(witness) or self.episodes.records[witness.episode].page is None:
+            return []
+        said = self._says(witness, prompt)
+        if said <= telling_words(question):
+            return []
+        return [hit for hit in later if said <= telling_words(self.told[hit.episode].written)]
 
     def _new(self, witness: Hit, later: Hit, prompt: list[int]) -> bool:
         """Whether a later statement answers with something of its own that the witness does not say."""
         if self._prose(witness) or self.episodes.records[later.episode].page is None:
             return False
-        row = replace(self.row(prompt, [later.episode]), refuse=self.unknown)
-        said = telling_words(self.core.decode(self._own_answer(row)))
+        said = self._says(later, prompt)
         first, second = (telling_words(self.told[hit.episode].written) for hit in (witness, later))
         return said <= second and not said <= first
+
+    def _says(self, hit: Hit, prompt: list[int]) -> frozenset[str]:
+        """The telling words of what a record answers when it is made to answer."""
+        row = replace(self.row(prompt, [hit.episode]), refuse=self.unknown)
+        return telling_words(self.core.decode(self._own_answer(row)))
 
     def _names(self, question: str) -> set[str]:
         """The names in a question: rare words with a capital or a figure behind its first word."""
@@ -291,8 +317,8 @@ class Tiers:
         """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
         together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
         assert self.reader is not None
-        surest = heard[0][1]
-        sure = [surest] + [hit for doubt, hit in heard[1:TOGETHER] if self._rivals(question, surest, hit, doubt)]
+        surest, alike = heard[0][1], self._alike(question, heard)
+        sure = [surest] + [h for d, h in heard[1:TOGETHER] if self._rivals(question, surest, h, d, alike(surest, h))]
         if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
             return sure[0]
         end = self.core.tokenizer.eos_token_id
@@ -309,11 +335,11 @@ class Tiers:
         assert self.reader is not None
         return generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
 
-    def _rivals(self, question: str, surest: Hit, other: Hit, doubt: float) -> bool:
+    def _rivals(self, question: str, surest: Hit, other: Hit, doubt: float, alike: bool) -> bool:
         """Whether another record may answer in place of the surest: one that is sure too, or on the same thing; of
         prose only another version of the same paragraph, with half of all telling words in both."""
         if not self._prose(surest):
-            return doubt < SURE or (doubt < DOUBT and self._same(question, surest, other))
+            return doubt < SURE or (doubt < DOUBT and alike and self._named_too(question, surest, other))
         first, second = (telling_words(self.told[hit.episode].written) for hit in (surest, other))
         return doubt < DOUBT and 2 * len(first & second) >= len(first | second)
 
@@ -323,13 +349,28 @@ class Tiers:
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told
 
-    def _same(self, question: str, one: Hit, other: Hit) -> bool:
-        """Whether two records share a telling word that the question lacks, as a value and its withdrawal do, and the
-        second has every name in the question that the first has."""
-        first, second = (self.told[hit.episode].written for hit in (one, other))
-        shared = telling_words(first) & telling_words(second) - telling_words(question)
-        named = rare_words(self.core, question) & rare_words(self.core, first)
-        return bool(shared) and named <= rare_words(self.core, second)
+    def _alike(self, question: str, heard: Sequence[tuple[float, Hit]]) -> Callable[[Hit, Hit], bool]:
+        """Tells whether two records speak of the same thing: they share a telling word that is no name in the question
+        (of prose no word in it), no word of many records, as "according to the register" is, and not in half of the
+        others that were heard, because such a word is about who is asked for and not about what."""
+        said = {hit: telling_words(self.told[hit.episode].written) for _, hit in heard}
+        names, asked = {stem(name) for name in self._names(question)}, telling_words(question)
+        most = max(2.0, COMMON * len(self.told))
+
+        def alike(one: Hit, other: Hit) -> bool:
+            others = [words for hit, words in said.items() if hit not in (one, other)]
+            return any(
+                self._spread[word] <= most
+                and not (len(others) > 1 and 2 * sum(word in o for o in others) >= len(others))
+                for word in said[one] & said[other] - (asked if self._prose(one) else names)
+            )
+
+        return alike
+
+    def _named_too(self, question: str, one: Hit, other: Hit) -> bool:
+        """Whether the second record has every name in the question that the first has."""
+        first, second = (rare_words(self.core, self.told[hit.episode].written) for hit in (one, other))
+        return rare_words(self.core, question) & first <= second
 
     def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
         """For each group of records, read together, how probable it is that the reader says it does not know."""

@@ -34,8 +34,8 @@ class RecallConfig:
     """
 
     bits: int = 8
-    direct: int = 6
-    margin: float = 0.25
+    direct: int = 10
+    margin: float = 0.3
     witnesses: int = 2
     certain: float = 0.8
     likely: float = 0.7
