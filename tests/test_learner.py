@@ -711,7 +711,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         led = read({}, together=0.1, certain=2.0)
         assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
         assert read({}, together=0.9, certain=2.0) == []  # about something else
-        assert read({matches[0]: 0.01}, likely=2.0) == [matches[0]]  # what hardly matches must be surer
+        assert read({matches[0]: 0.01}, together=0.0, likely=2.0) == [matches[0]]  # what hardly matches must be surer
         assert read({matches[0]: 0.1}, certain=2.0, likely=2.0) == []
         assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere
         assert read({}, together=0.9, certain=0.0)[0] == matches[0]  # about what was learned: the reader may say so
