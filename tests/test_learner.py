@@ -572,23 +572,22 @@ def test_what_is_told_later_updates_or_takes_back(
         assert read({0: 0.01, 3: 0.04}, {}, together=0) == [0]  # or what the surest says
         assert read({0: 0.01, 3: 0.04}, {}, together=2) == [3]  # or, where both are as likely, the newer
         assert read({0: 0.01, 3: 0.2}, {}, together=1) == [0]  # who is not sure is not asked
-        assert read({0: 0.01}, {2: 0.6}) == [2]  # taken back by a record that speaks of Tolvar too
+        assert read({0: 0.01}, {2: 0.6}) == [0]  # what does not name the answer takes nothing back
+        naming = [ids[2]]
+        monkeypatch.setattr(tiers, "_naming", lambda _, __, later, ___: [h for h in later if h.episode in naming])
+        assert read({0: 0.01}, {2: 0.6}) == [2]  # taken back by a record that names Tolvar too
         assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
-        assert read({0: 0.01}, {2: 0.3}) == [0]  # too little doubt
+        assert read({0: 0.01, 2: 0.3}, {2: 0.3}) == [0]  # too little doubt
+        assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # enough of it where the answer is not found in it
+        assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
         assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
-        with monkeypatch.context() as news:
-            news.setattr(tiers, "_new", lambda witness, later, _: later.episode == ids[2])
-            assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
-            assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
-            assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
-            assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
-            news.setattr(tiers, "_naming", lambda _, __, later, ___: [hit for hit in later if hit.episode == ids[2]])
-            assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [2]
-        with monkeypatch.context() as naming:
-            naming.setattr(tiers, "_naming", lambda _, __, later, ___: [hit for hit in later if hit.episode == ids[2]])
-            assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # what names the answer and is none takes it back sooner
-            assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
-            assert read({0: 0.01, 2: 0.3}, {2: 0.06}) == [0]  # where the answer is found in it, it says it once more
+        monkeypatch.setattr(tiers, "_new", lambda witness, later, _: later.episode == ids[2])
+        assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
+        assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
+        assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
+        naming.clear()
+        assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
+        assert read({0: 0.01, 2: 0.4}, {2: 0.3}) == [2]
 
 
 def test_what_two_records_share_is_what_they_speak_of(home: Path, core: Core) -> None:

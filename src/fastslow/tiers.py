@@ -266,15 +266,14 @@ class Tiers:
         ]
         naming = self._naming(question, witness, [hit for _, hit in later], prompt)
         later = [(d, h) for d, h in later if h in naming or alike(witness, h)]
-        if not later:
-            return [witness], True
         news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else DOUBT) and self._new(witness, h, prompt)]
         if news:
             return [max(news, key=self._told)], True
-        beside = self._doubts([[witness, hit] for _, hit in later], prompt)
-        for together, (doubt, hit) in sorted(zip(beside, later, strict=True), key=lambda x: -x[0]):
-            denying = hit in naming and doubt >= DOUBT and together >= FAINT and not self._new(witness, hit, prompt)
-            if together >= DOUBT or denying:
+        denying = [(d, h) for d, h in later if h in naming or self._prose(witness)]
+        beside = self._doubts([[witness, hit] for _, hit in denying], prompt) if denying else []
+        for together, (doubt, hit) in sorted(zip(beside, denying, strict=True), key=lambda found: -found[0]):
+            weakly = together >= FAINT and doubt >= DOUBT and hit in naming and not self._new(witness, hit, prompt)
+            if together >= DOUBT or weakly:
                 return [hit] if doubt >= DOUBT else [], False
         return [witness], True
 
