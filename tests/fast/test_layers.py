@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from contract import assert_any_cut_gives_the_same
@@ -33,7 +35,22 @@ def stream(length: int = 19, batch: int = 2, dtype: torch.dtype = torch.float64)
 def test_any_cut_and_every_step_give_the_same(rule: str, config: LayerConfig) -> None:
     memory, x = layer(rule, config), stream()
     assert isinstance(memory, SequenceMemory)
-    assert_any_cut_gives_the_same(memory, x, range(1, 2 * config.chunk + 1))
+    assert_any_cut_gives_the_same(memory, x, range(1, 2 * config.chunk + 1), aligned=config.chunk)
+
+
+@pytest.mark.parametrize("rule", LAYERS)
+def test_single_precision_is_within_1e_5_of_the_reference_in_double(rule: str) -> None:
+    """Relative, in norm: outputs, state, and the gradients of both in the input and in all parameters together."""
+    config, found = LayerConfig(width=32, heads=2, key=16, value=16, chunk=16), []
+    for kind, dtype in (("chunk", torch.float32), ("reference", torch.float64)):
+        memory = layer(rule, replace(config, kernel=kind), torch.float32).to(dtype)
+        x = torch.randn(2, 80, 32, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
+        out, state = memory(x, memory.init_state(2))
+        held, parameters = state.tensors["memory"], list(memory.parameters())
+        gradient, *rest = torch.autograd.grad(out.square().sum() + held.square().sum(), [x, *parameters])
+        found.append([t.detach().double() for t in (out, held, gradient, torch.cat([g.flatten() for g in rest]))])
+    for ours, exact in zip(*found, strict=True):
+        assert float((ours - exact).norm() / exact.norm()) < 1e-5
 
 
 @every

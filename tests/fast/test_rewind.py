@@ -32,11 +32,10 @@ def assert_same(found: State, wanted: State) -> None:
     torch.testing.assert_close(found.tensors, wanted.tensors, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("rule", [r for r in MEMORIES if r not in ("titans_mag", "titans_mal")])
+@every
 @torch.no_grad()
 def test_an_aligned_cut_gives_the_same_bits(rule: str) -> None:
-    """In single precision and at usual sizes. Attention over a window inside another memory is left out: which of its
-    forms torch takes depends on how many tokens there are."""
+    """In single precision and at usual sizes."""
     torch.manual_seed(0)
     memory = MEMORIES[rule](LayerConfig(width=64, heads=2, key=16, value=16))
     x = torch.randn(2, 160, 64, generator=torch.Generator().manual_seed(1))

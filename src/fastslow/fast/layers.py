@@ -287,7 +287,7 @@ class MLSTM(FastWeightLayer):
     def inputs(self, x: Tensor, q: Tensor, k: list[Tensor], v: list[Tensor], held: Held) -> tuple[Inputs, Held]:
         i = self.per_head(self.to_input(x)).to(held["highest"].dtype)
         f = nn.functional.logsigmoid(self.per_head(self.to_forget(x)).to(held["highest"].dtype))
-        inputs, highest = rules.mlstm(q, k[0], v[0], i, f, held["highest"])
+        inputs, highest = rules.mlstm(q, k[0], v[0], i, f, held["highest"], self.config.chunk)
         end = highest[:, :, -1] if x.shape[1] else held["highest"]
         return inputs, {"highest": end, "maximum": highest}
 
@@ -313,7 +313,8 @@ class MesaNet(GatedDeltaNet):
         beta = self.per_head(self.to_beta(x)).sigmoid()
         query, key, value, beta, g = (t.to(gram.dtype) for t in (unit(q), unit(k[0]), v[0], beta, self.decay(x)))
         ridge = nn.functional.softplus(self.ridge.to(gram.dtype)) + 0.25
-        inputs, gram = rules.mesa(query, key, value, beta, g, ridge, gram)
+        size = math.gcd(16, self.config.chunk)  # it divides the chunk, so that aligned cuts agree
+        inputs, gram = rules.mesa(query, key, value, beta, g, ridge, gram, size)
         return inputs, {"gram": gram}
 
 

@@ -118,15 +118,16 @@ def rwkv7(r: Tensor, k: Tensor, v: Tensor, g: Tensor, removal: Tensor, rate: Ten
     return interleaved([first, Inputs(r, k, v, torch.zeros_like(k), torch.zeros_like(g))])
 
 
-def mlstm(q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, m: Tensor) -> tuple[Inputs, Tensor]:
+def mlstm(q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, m: Tensor, size: int = CHUNK) -> tuple[Inputs, Tensor]:
     """C_t = f C_{t-1} + i k v^T and n_t = f n_{t-1} + i k with i = exp(``i``) and log f = ``f``, both (B, H, T, 1),
     kept in range by the running maximum m (B, H, 1) of the last token, which is returned anew for every token, (B, H,
     T, 1). Beck et al. 2024 (arXiv 2405.04517), eq. 19-27.
 
-    The state has the normaliser n as its last column; divide with :func:`mlstm_read`.
+    The state has the normaliser n as its last column; divide with :func:`mlstm_read`. The maximum is taken over
+    ``size`` tokens at once.
     """
     start, parts = m[:, :, None], []
-    for strength, kept in zip(i.split(CHUNK, 2), f.split(CHUNK, 2), strict=True):  # sums over all tokens lose digits
+    for strength, kept in zip(i.split(size, 2), f.split(size, 2), strict=True):  # sums over all tokens lose digits
         total = kept.cumsum(2)
         parts.append(total + torch.maximum((strength - total).cummax(2).values, start))
         start = parts[-1][:, :, -1:]
