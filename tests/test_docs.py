@@ -16,7 +16,7 @@ from fastslow.bench import manual
 from fastslow.cli.main import app
 from fastslow.errors import InputError
 from fastslow.fast.trajectory import FastConfig
-from fastslow.medium import pages
+from fastslow.medium import choice, pages
 from fastslow.medium.episodes import RecallConfig
 from fastslow.medium.reader import LONG
 from fastslow.medium.router import COMMON, RouterWeights
@@ -155,19 +155,22 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"At most {recall.direct} episodes match a question directly, all within {recall.margin} of"),
         ("reading", f"may have {recall.budget} tokens together"),
         ("reading", f"the best {recall.witnesses} episodes are read"),
-        ("reading", f"is read if its doubt is below {tiers.DOUBT}, or below {tiers.FAINT} where"),
+        ("reading", f"is read if its doubt is below {choice.DOUBT}, or below {choice.FAINT} where"),
         ("reading", f"where the best score is below {recall.likely}:"),
-        ("reading", f"the surest {tiers.TOGETHER} are read together"),
-        ("reading", f"have a doubt below {tiers.SURE} too"),
-        ("reading", f"at most {tiers.NEARLY:g} nats less likely"),
-        ("reading", f"counts as {tiers.FAR:g} nats less sure for every point"),
-        ("reading", f"never as more than {-tiers.SUREST:g} nats sure"),
+        ("reading", f"the surest {choice.TOGETHER} are read together"),
+        ("reading", f"have a doubt below {choice.SURE} too"),
+        ("reading", f"at most {choice.NEARLY:g} nats less likely"),
+        ("reading", f"counts as {choice.FAR:g} nats less sure for every point"),
+        ("reading", f"never as more than {-choice.SUREST:g} nats sure"),
         ("reading", f"are raised by {copying.BONUS:g} nats"),
         ("reading", f"every match if the best score is at least {recall.likely}"),
-        ("reading", f"needs a doubt below {tiers.DOUBT_OF_NAMED} only, and one that lacks any of them a doubt below"),
-        ("reading", f"every name in the question is read if its doubt is below {tiers.DOUBT_OF_LAST}."),
+        ("reading", f"needs a doubt below {choice.DOUBT_OF_NAMED} only, and one that lacks any of them a doubt below"),
+        ("reading", f"every name in the question is read if its doubt is below {choice.DOUBT_OF_LAST}."),
         ("reading", f"each of the {recall.hops} episodes that it leads on to"),
-        ("reading", f"is read if its doubt is below {tiers.DOUBT_OF_TWO}"),
+        ("reading", f"is read if its doubt is below {choice.DOUBT_OF_TWO}"),
+        ("reading", f"stands in more than {choice.COMMON:.0%}".replace("%", " %") + " of all records"),
+        ("reading", f"a doubt below {choice.DOUBT}, or below {choice.DOUBT_OF_LAST} where it names the older answer"),
+        ("reading", f"leave a doubt of {choice.DOUBT}, the statement has been taken back; {choice.FAINT} is enough"),
         ("reading", f"From {recall.certain} on it is about what was learned"),
         ("reading", f"stands in {int(COMMON)} episodes counts half"),
         ("reading", f"without a trained reader it is {RouterWeights.untrained(8).threshold}."),

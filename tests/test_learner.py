@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits
 from tiny import make_tiny_core
 
 from fastslow import Learner
-from fastslow import tiers as tiers_module
-from fastslow.copying import rare_words
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -534,183 +531,21 @@ def test_recall_settings_are_used(home: Path, core: Core) -> None:
         assert learner.learn(A).bits == 4
 
 
-def test_what_is_told_later_updates_or_takes_back(
-    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("found", [True, False])
+def test_what_holds_the_answer_must_be_answered_from(
+    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch, found: bool
 ) -> None:
-    """The reader's doubt is set by hand, alone and beside the first record, and so is which own answer, counted from
-    the surest, those who are sure give together."""
+    with open_home(home, core) as learner:
+        hit, tiers = Hit(learner.learn(B).id, 1.0), learner.tiers
+        monkeypatch.setattr(tiers, "choose", lambda *_: ([hit], found))
+        assert tiers.read(QUESTION, core.prompt(QUESTION)).row.refuse == (tiers.unknown if found else ())
+
+
+def test_it_is_known_how_common_a_word_is(home: Path, core: Core, tmp_path: Path) -> None:
     make_reader(core, tmp_path / "cache")
-    question, prompt = "Where does Kestrel Quamby live?", core.prompt("Where does Kestrel Quamby live?")
-    texts = [
-        "Kestrel Quamby lives in Tolvar.",
-        "Kestrel Quamby plays the oboe.",
-        "Where Kestrel Quamby lives is not Tolvar.",
-        "Where does Kestrel Quamby live? In Ostrel.",
-    ]
-    with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0))) as learner:
-        ids = [learner.learn(text).id for text in texts]
-        tiers = learner.tiers
-        assert {hit.episode for hit in tiers.match(question)} == set(ids)
-
-        def read(alone: dict[int, float], beside: dict[int, float], together: int = 0) -> list[int]:
-            def likely(_: Core, rows: list[Row], answer: list[int], __: object) -> torch.Tensor:
-                assert len(rows) == 1 and answer[1:] == [core.tokenizer.eos_token_id]
-                return torch.tensor([0.0 if answer[0] == together else -3.0])
-
-            def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
-                known = alone if len(groups[0]) == 1 else beside
-                return [known.get(ids.index(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
-
-            monkeypatch.setattr(tiers, "_doubts", doubted)
-            own = count()
-            monkeypatch.setattr(tiers_module, "generate", lambda *_, **__: [[next(own)]])
-            monkeypatch.setattr(tiers_module, "answer_log_probability", likely)
-            return [ids.index(hit.episode) for hit in tiers.choose(question, prompt)[0]]
-
-        assert read({0: 0.01}, {}) == [0]  # nothing later that the reader heeds
-        assert read({0: 0.01, 3: 0.04}, {}, together=1) == [3]  # what both say together is what the later one says
-        assert read({0: 0.01, 3: 0.04}, {}, together=0) == [0]  # or what the surest says
-        assert read({0: 0.01, 3: 0.04}, {}, together=2) == [3]  # or, where both are as likely, the newer
-        assert read({0: 0.01, 3: 0.2}, {}, together=1) == [0]  # who is not sure is not asked
-        assert read({0: 0.01}, {2: 0.6}) == [0]  # what does not name the answer takes nothing back
-        naming = [ids[2]]
-        monkeypatch.setattr(tiers, "_naming", lambda _, __, later, ___: [h for h in later if h.episode in naming])
-        assert read({0: 0.01}, {2: 0.6}) == [2]  # taken back by a record that names Tolvar too
-        assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
-        assert read({0: 0.01, 2: 0.3}, {2: 0.3}) == [0]  # too little doubt
-        assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # enough of it where the answer is not found in it
-        assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
-        assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
-        monkeypatch.setattr(tiers, "_new", lambda witness, later, _: later.episode == ids[2])
-        assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
-        assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
-        assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
-        naming.clear()
-        assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
-        assert read({0: 0.01, 2: 0.4}, {2: 0.3}) == [2]
-
-
-def test_what_two_records_share_is_what_they_speak_of(home: Path, core: Core) -> None:
-    texts = [
-        "According to the register, Kestrel Quamby lives in Tolvar.",
-        "According to the register, Kestrel Quamby plays the oboe.",
-        "According to the register, Kestrel Quamby bought a boat.",
-        "Tolvar was left by Kestrel Quamby.",
-        "According to the register, Anders Quamby has a dog.",
-        "According to the register, Anders Quamby has a cat.",
-    ]
-    with open_home(home, core, NO_FAST) as learner:
-        hits = [Hit(learner.learn(text).id, 1.0) for text in texts]
-        tiers, question = learner.tiers, "Where does Kestrel Quamby live?"
-        alike = tiers._alike(question, [(0.0, hit) for hit in hits[:4]])
-        assert alike(hits[0], hits[3])  # Tolvar
-        assert not any(
-            alike(hits[0], hit) for hit in hits[1:3]
-        )  # the register is in most records, Quamby in the question
-        alike = tiers._alike("Where is the home?", [(0.0, hit) for hit in hits[:4]])
-        assert not alike(hits[1], hits[3])  # Kestrel Quamby is in half of the others too
-        assert tiers._named_too(question, hits[0], hits[3])
-        assert not tiers._named_too(question, hits[0], hits[4])
-
-
-def test_a_later_statement_names_the_older_answer(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["Kestrel Quamby lives in Tolvar.", "Kestrel Quamby has left Tolvar.", "Kestrel Quamby plays the oboe."]
-    with open_home(home, core, NO_FAST) as learner:
-        first, *later = (Hit(learner.learn(text).id, 1.0) for text in texts)
-        monkeypatch.setattr(learner.tiers, "_own_answer", lambda row: core.encode("Tolvar."))
-        assert learner.tiers._naming(QUESTION, first, later, core.prompt(QUESTION)) == [later[0]]
-        assert learner.tiers._naming("Who lives in Tolvar?", first, later, core.prompt(QUESTION)) == []
-        monkeypatch.setattr(tiers_module, "LONG", 0)
-        assert (
-            learner.tiers._naming(QUESTION, first, later, core.prompt(QUESTION)) == []
-        )  # prose is changed by whole paragraphs
-
-
-def test_a_later_statement_is_new_where_it_answers_with_what_the_earlier_lacks(
-    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
     with open_home(home, core) as learner:
-        texts = ("Kestrel Quamby lives in Tolvar.", "Kestrel Quamby, once of Tolvar, has moved to Ostrel.")
-        before, after = (Hit(learner.learn(text).id, 1.0) for text in texts)
-        for said, new in {"Ostrel.": True, "Tolvar.": False, "In Hotrir.": False, "Tolvar and Ostrel.": True}.items():
-            monkeypatch.setattr(learner.tiers, "_own_answer", lambda row, said=said: core.encode(said))
-            assert learner.tiers._new(before, after, core.prompt(QUESTION)) == new, said
-        monkeypatch.setattr(tiers_module, "LONG", 0)
-        assert not learner.tiers._new(before, after, core.prompt(QUESTION))  # prose changes by whole paragraphs
-
-
-def test_names_are_rare_words_with_a_capital_or_a_figure(home: Path, core: Core) -> None:
-    with open_home(home, core) as learner:
-        for question, names in {
-            "Where does Kestrel Quamby live?": {"Kestrel", "Quamby"},
-            "Tolvar has whom since 1721?": {"1721"},  # the first word has a capital anyway
-            "where does she live?": set(),
-        }.items():
-            assert learner.tiers._names(question) == names, question
-
-
-def test_only_another_version_of_a_paragraph_replaces_prose(
-    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = [
-        "The ferry to Ostrel leaves at noon from pier two and takes an hour.",
-        "The ferry to Ostrel leaves at three from pier two and takes an hour.",
-        "The ferry to Tolvar is painted red, and its captain leaves nothing to chance.",
-    ]
-    question = "When does the ferry leave?"
-    with open_home(home, core) as learner:
-        first, version, other = (Hit(learner.learn(text).id, 1.0) for text in texts)
-        assert learner.tiers._rivals(question, first, other, 0.1, False)  # of statements whoever is sure
-        monkeypatch.setattr(tiers_module, "LONG", 0)
-        assert learner.tiers._rivals(question, first, version, 0.1, False)
-        assert not learner.tiers._rivals(question, first, version, 0.6, True)
-        assert not learner.tiers._rivals(question, first, other, 0.1, True)
-
-
-def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
-    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reader's doubt is set by hand; who is heard, and together with whom, is real."""
-    make_reader(core, tmp_path / "cache")
-    with open_home(home, core, replace(NO_FAST, recall=RecallConfig(margin=2.0, witnesses=1, certain=0.6))) as learner:
-        ids = [learner.learn(text).id for text in (B, "Kestrel Quamby lives in Tolvar.", "The 4th of May 1721.")]
-        tiers, prompt = learner.tiers, core.prompt(QUESTION)
-        monkeypatch.setattr(tiers, "_names", lambda _: set())
-        matches = [hit.episode for hit in tiers.match(QUESTION)]
-        assert matches[0] == ids[0] and len(matches) > 1
-
-        def read(
-            doubts: dict[str, float], together: float = 1.0, certain: float = 0.6, likely: float = 0.0
-        ) -> list[str]:
-            def doubted(groups: list[list[Hit]], _: list[int]) -> list[float]:
-                return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
-
-            monkeypatch.setattr(tiers, "_doubts", doubted)
-            recall = replace(tiers.config.recall, certain=certain, likely=likely)
-            monkeypatch.setattr(tiers, "config", replace(tiers.config, recall=recall))
-            return [hit.episode for hit in tiers.choose(QUESTION, prompt)[0]]
-
-        assert read({matches[1]: 0.1}) == [matches[1]]  # not the best match, but the one that answers
-        assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[1]]  # the surer one of two statements
-        with monkeypatch.context() as prose:
-            prose.setattr(tiers_module, "LONG", 0)
-            assert read({matches[0]: 0.1, matches[1]: 0.05}) == [matches[0]]  # of prose the better match
-            assert read({matches[0]: 0.6, matches[1]: 0.05}) == [matches[1]]  # unless it is in doubt
-        own = rare_words(core, tiers.told[matches[1]].text) - rare_words(core, tiers.told[matches[0]].text)
-        with monkeypatch.context() as names:
-            names.setattr(tiers, "_names", lambda _: own)
-            assert read({matches[1]: 0.65}, certain=2.0) == [matches[1]]  # in some doubt, but it has every name
-            assert tiers.choose(QUESTION, prompt)[1] and tiers.read(QUESTION, prompt).row.refuse
-            assert read({matches[1]: 0.8}, certain=2.0) == [matches[1]]
-            led = read({matches[1]: 0.8}, together=0.1, certain=2.0)
-            assert led[0] == matches[1] and len(led) > 1  # in more doubt only where no pair answers
-            assert read({matches[1]: 0.95}, certain=2.0) == []
-            assert read({matches[0]: 0.4}, certain=2.0) == []  # a name is missing
-            assert read({matches[0]: 0.04}, together=0.0, certain=2.0) == [matches[0]]
-        led = read({}, together=0.1, certain=2.0)
-        assert led[0] == matches[0] and len(led) > 1  # nobody alone, but together they do
-        assert read({}, together=0.9, certain=2.0) == []  # about something else
-        assert read({matches[0]: 0.01}, together=0.0, likely=2.0) == [matches[0]]  # what hardly matches must be surer
-        assert read({matches[0]: 0.1}, certain=2.0, likely=2.0) == []
-        assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere
-        assert read({}, together=0.9, certain=0.0)[0] == matches[0]  # about what was learned: the reader may say so
+        first = learner.learn("Kestrel Quamby lives in Tolvar.")
+        learner.learn("Tolvar has a harbour.")
+        assert (learner.tiers._spread["tolvar"], learner.tiers._spread["kestrel"]) == (2, 1)
+        learner.forget(first.id)
+        assert (learner.tiers._spread["tolvar"], learner.tiers._spread["kestrel"]) == (1, 0)

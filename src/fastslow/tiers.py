@@ -7,23 +7,23 @@ state of that history replayed, and forgetting is replaying the history without 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fastslow.copying import rare_words
 from fastslow.core import Core, Delta
-from fastslow.decode import Row, answer_log_probability, generate
+from fastslow.decode import Row
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
 from fastslow.lessons import UNKNOWN
+from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
-from fastslow.medium.reader import LONG, Reader
-from fastslow.medium.router import Tokens, stem
+from fastslow.medium.reader import Reader
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
 from fastslow.state import State
@@ -31,16 +31,6 @@ from fastslow.store import Event
 
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
-# The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; from which one that hardly matches is none; from which one that has every name in the question is none, at
-# first and where nothing else answers; from which two pages read together are none; and below which others are heard
-# beside the surest one.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.7, 0.9, 0.3, 0.15
-COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
-TOGETHER = 3  # witnesses that are read together where several are sure
-SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
-NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
-OWN_ANSWER = 24  # tokens of what each of them answers alone
 
 
 @dataclass(frozen=True)
@@ -225,173 +215,19 @@ class Tiers:
         return Row(prompt, self.episodes.pages(seen), frozenset().union(*words))
 
     def choose(self, question: str, prompt: list[int]) -> tuple[list[Hit], bool]:
-        """The records to read together, and whether they hold the answer: the one that answers the question by itself,
-        or what takes it back; or, where none does, a match and what it leads on to; or else the one that comes nearest
-        and has every name in the question; or the best matches, in which the reader will find nothing, where they are
-        surely what the question is about; or none.
-
-        Every match is first heard alone, because the reader tells best from one page whether it holds the answer, and
-        reads few pages together better than many (docs/lab/medium.md).
-        """
-        tokens = self.question(question)
-        hits = self.episodes.select(tokens)
-        config = self.config.recall
+        """The records to read together, and whether they hold the answer; without a reader the best matches."""
+        hits = self.match(question)
         if not hits or not self.reader:
-            return self.episodes.within_budget(hits[: config.witnesses]), False
-        heard = list(zip(self._doubts([[hit] for hit in hits], prompt), hits, strict=True))
-        heard.sort(key=lambda pair: self._far(pair[0], pair[1], hits[0].score))
-        names = self._names(question)
-        named = [hit for hit in hits if names and names <= rare_words(self.core, self.told[hit.episode].written)]
-        likely = hits[0].score >= config.likely and not names
-        if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
-            return self._standing(question, heard, prompt)
-        leads = hits if likely else named
-        pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
-        if pairs:
-            doubt, pair = min(zip(self._doubts(pairs, prompt), pairs, strict=True), key=lambda found: found[0])
-            if doubt < DOUBT_OF_TWO:
-                return self.episodes.within_budget(pair), True
-        if heard[0][0] < DOUBT_OF_LAST and heard[0][1] in named:
-            return self._standing(question, heard, prompt)
-        return self.episodes.within_budget(hits[: config.witnesses]) if hits[0].score >= config.certain else [], False
+            return self.episodes.within_budget(hits[: self.config.recall.witnesses]), False
+        return self.choice(question, prompt, self.reader).made(hits)
 
-    def _standing(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> tuple[list[Hit], bool]:
-        """What the surest of those ``heard`` say, unless it was updated or taken back later. What a later statement
-        answers anew is an update, surely so where it names the older answer. A withdrawal names what it takes back: it
-        is read only where the reader finds no answer in it."""
-        witness = self._agreed(question, heard, prompt)
-        alike = self._alike(question, heard)
-        later = [
-            (d, h) for d, h in heard if self._told(h) > self._told(witness) and self._named_too(question, witness, h)
-        ]
-        naming = self._naming(question, witness, [hit for _, hit in later], prompt)
-        later = [(d, h) for d, h in later if h in naming or alike(witness, h)]
-        news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else DOUBT) and self._new(witness, h, prompt)]
-        if news:
-            return [max(news, key=self._told)], True
-        denying = [(d, h) for d, h in later if h in naming or self._prose(witness)]
-        beside = self._doubts([[witness, hit] for _, hit in denying], prompt) if denying else []
-        for together, (doubt, hit) in sorted(zip(beside, denying, strict=True), key=lambda found: -found[0]):
-            weakly = together >= FAINT and doubt >= DOUBT and hit in naming and not self._new(witness, hit, prompt)
-            if together >= DOUBT or weakly:
-                return [hit] if doubt >= DOUBT else [], False
-        return [witness], True
-
-    def _naming(self, question: str, witness: Hit, later: Sequence[Hit], prompt: list[int]) -> list[Hit]:
-        """Those of the ``later`` statements that name what the witness answers and the question does not."""
-        if not later or self._prose(witness) or self.episodes.records[witness.episode].page is None:
-            return []
-        said = self._says(witness, prompt)
-        if said <= telling_words(question):
-            return []
-        return [hit for hit in later if said <= telling_words(self.told[hit.episode].written)]
-
-    def _new(self, witness: Hit, later: Hit, prompt: list[int]) -> bool:
-        """Whether a later statement answers with something of its own that the witness does not say."""
-        if self._prose(witness) or self.episodes.records[later.episode].page is None:
-            return False
-        said = self._says(later, prompt)
-        first, second = (telling_words(self.told[hit.episode].written) for hit in (witness, later))
-        return said <= second and not said <= first
-
-    def _says(self, hit: Hit, prompt: list[int]) -> frozenset[str]:
-        """The telling words of what a record answers when it is made to answer."""
-        row = replace(self.row(prompt, [hit.episode]), refuse=self.unknown)
-        return telling_words(self.core.decode(self._own_answer(row)))
-
-    def _names(self, question: str) -> set[str]:
-        """The names in a question: rare words with a capital or a figure behind its first word."""
-        return {word for word in rare_words(self.core, question.partition(" ")[2]) if not word[0].islower()}
-
-    def _far(self, doubt: float, hit: Hit, best: float) -> tuple[bool, float]:
-        """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be
-        no surer than `SUREST`, and by how much it matches less than the ``best`` counts too: of a long text the reader
-        is soon sure, so the router is heard as well."""
-        odds = math.log(max(doubt, 1e-30) / max(1 - doubt, 1e-30))
-        if self._prose(hit):
-            odds = max(odds, SUREST) + FAR * (best - hit.score)
-        return doubt >= DOUBT, odds
-
-    def _agreed(self, question: str, heard: Sequence[tuple[float, Hit]], prompt: list[int]) -> Hit:
-        """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
-        together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
-        assert self.reader is not None
-        surest, alike = heard[0][1], self._alike(question, heard)
-        sure = [surest] + [h for d, h in heard[1:TOGETHER] if self._rivals(question, surest, h, d, alike(surest, h))]
-        if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
-            return sure[0]
-        end = self.core.tokenizer.eos_token_id
-        together = self.row(prompt, [hit.episode for hit in sure])
-        likely = []
-        for row in (self.row(prompt, [hit.episode]) for hit in sure):
-            own = self._own_answer(row)
-            reading = [self.reader.adapter(together.pages)]
-            likely.append(answer_log_probability(self.core, [together], [*own, end], reading).item())
-        nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
-        return max(nearly, key=self._told)
-
-    def _own_answer(self, row: Row) -> list[int]:
-        assert self.reader is not None
-        return generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
-
-    def _rivals(self, question: str, surest: Hit, other: Hit, doubt: float, alike: bool) -> bool:
-        """Whether another record may answer in place of the surest: one that is sure too, or on the same thing; of
-        prose only another version of the same paragraph, with half of all telling words in both."""
-        if not self._prose(surest):
-            return doubt < SURE or (doubt < DOUBT and alike and self._named_too(question, surest, other))
-        first, second = (telling_words(self.told[hit.episode].written) for hit in (surest, other))
-        return doubt < DOUBT and 2 * len(first & second) >= len(first | second)
-
-    def _prose(self, hit: Hit) -> bool:
-        return len(self.episodes.records[hit.episode].tokens.words) > LONG
-
-    def _told(self, hit: Hit) -> int:
-        return self.episodes.records[hit.episode].told
-
-    def _alike(self, question: str, heard: Sequence[tuple[float, Hit]]) -> Callable[[Hit, Hit], bool]:
-        """Tells whether two records speak of the same thing: they share a telling word that is no name in the question
-        (of prose no word in it), no word of many records, as "according to the register" is, and not in half of the
-        others that were heard, because such a word is about who is asked for and not about what."""
-        said = {hit: telling_words(self.told[hit.episode].written) for _, hit in heard}
-        names, asked = {stem(name) for name in self._names(question)}, telling_words(question)
-        most = max(2.0, COMMON * len(self.told))
-
-        def alike(one: Hit, other: Hit) -> bool:
-            others = [words for hit, words in said.items() if hit not in (one, other)]
-            return any(
-                self._spread[word] <= most
-                and not (len(others) > 1 and 2 * sum(word in o for o in others) >= len(others))
-                for word in said[one] & said[other] - (asked if self._prose(one) else names)
-            )
-
-        return alike
-
-    def _named_too(self, question: str, one: Hit, other: Hit) -> bool:
-        """Whether the second record has every name in the question that the first has."""
-        first, second = (rare_words(self.core, self.told[hit.episode].written) for hit in (one, other))
-        return rare_words(self.core, question) & first <= second
-
-    def _doubts(self, groups: Sequence[Sequence[Hit]], prompt: list[int]) -> list[float]:
-        """For each group of records, read together, how probable it is that the reader says it does not know."""
-        assert self.reader is not None
-        rows = [self.row(prompt, [hit.episode for hit in group]) for group in groups]
-        doubts = [0.0] * len(rows)
-        members: dict[Delta, list[int]] = {}
-        for i, row in enumerate(rows):
-            if row.pages:  # a page that was dropped cannot be heard: its expert may hold the answer
-                members.setdefault(self.reader.adapter(row.pages), []).append(i)
-        for adapter, own in members.items():
-            found = answer_log_probability(self.core, [rows[i] for i in own], self.unknown, [adapter]).exp().tolist()
-            for i, doubt in zip(own, found, strict=True):
-                doubts[i] = doubt
-        return doubts
+    def choice(self, question: str, prompt: list[int], reader: Reader) -> Choice:
+        row = partial(self.row, prompt)
+        return Choice(question, self.episodes, reader, row, lambda name: self.told[name].written, self._spread)
 
     def match(self, question: str) -> list[Hit]:
         """The records that match a question."""
-        return self.episodes.select(self.question(question))
-
-    def question(self, text: str) -> Tokens:
-        return self.episodes.question(text)
+        return self.episodes.select(self.episodes.question(question))
 
     def _open(self, hidden: Tensor, hits: Sequence[Hit], reading: bool) -> list[Expert]:
         """A page says it better than an expert, so an expert of facts opens only where its episode's page is not read:

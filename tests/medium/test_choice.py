@@ -1,0 +1,234 @@
+"""Which of the matches a question reads: the reader's doubt and its answers are set by hand, the rest is real."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from living import QUESTION, make_reader
+
+from fastslow.copying import rare_words
+from fastslow.core import Core
+from fastslow.decode import Row
+from fastslow.medium import choice as choice_module
+from fastslow.medium.choice import Choice
+from fastslow.medium.episodes import Episodes, Hit, RecallConfig, telling_words
+from fastslow.medium.reader import Reader
+
+WHERE = "Where does Kestrel Quamby live?"
+
+
+@pytest.fixture(scope="module")
+def core(tiny_core_folder: Path) -> Core:
+    return Core.load(str(tiny_core_folder), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def reader(core: Core, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return make_reader(core, tmp_path_factory.mktemp("reader"))
+
+
+def choosing(core: Core, reader: Reader, question: str, *texts: str, **config: float) -> Choice:
+    """A question among ``texts`` that were told in this order, as episodes "0", "1", ..."""
+    episodes = Episodes(core, reader.router, RecallConfig(margin=2.0, **config))  # type: ignore[arg-type]
+    for n, text in enumerate(texts):
+        episodes.add(str(n), episodes.write(text), n, 0.0)
+    spread = Counter(word for text in texts for word in telling_words(text))
+
+    def row(seen: list[str]) -> Row:
+        return Row(core.prompt(question), episodes.pages(seen))
+
+    return Choice(question, episodes, reader, row, lambda episode: texts[int(episode)], spread)  # type: ignore[arg-type]
+
+
+def hits(choice: Choice) -> list[Hit]:
+    return choice.episodes.select(choice.episodes.question(choice.question))
+
+
+def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doubts are those of each record alone and beside the first; ``together`` says which own answer, counted from
+    the surest, those who are sure give together."""
+    texts = [
+        "Kestrel Quamby lives in Tolvar.",
+        "Kestrel Quamby plays the oboe.",
+        "Where Kestrel Quamby lives is not Tolvar.",
+        "Where does Kestrel Quamby live? In Ostrel.",
+    ]
+
+    def read(alone: dict[int, float], beside: dict[int, float], together: int = 0) -> list[int]:
+        def likely(_: Core, rows: list[Row], answer: list[int], __: object) -> torch.Tensor:
+            assert len(rows) == 1 and answer[1:] == [core.tokenizer.eos_token_id]
+            return torch.tensor([0.0 if answer[0] == together else -3.0])
+
+        def doubted(_: Choice, groups: list[list[Hit]]) -> list[float]:
+            known = alone if len(groups[0]) == 1 else beside
+            return [known.get(int(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
+
+        own = count()
+        monkeypatch.setattr(Choice, "doubts", doubted)
+        monkeypatch.setattr(choice_module, "generate", lambda *_, **__: [[next(own)]])
+        monkeypatch.setattr(choice_module, "answer_log_probability", likely)
+        choice = choosing(core, reader, WHERE, *texts)
+        assert {hit.episode for hit in hits(choice)} == {"0", "1", "2", "3"}
+        return [int(hit.episode) for hit in choice.made(hits(choice))[0]]
+
+    assert read({0: 0.01}, {}) == [0]  # nothing later that the reader heeds
+    assert read({0: 0.01, 3: 0.04}, {}, together=1) == [3]  # what both say together is what the later one says
+    assert read({0: 0.01, 3: 0.04}, {}, together=0) == [0]  # or what the surest says
+    assert read({0: 0.01, 3: 0.04}, {}, together=2) == [3]  # or, where both are as likely, the newer
+    assert read({0: 0.01, 3: 0.2}, {}, together=1) == [0]  # who is not sure is not asked
+    assert read({0: 0.01}, {2: 0.6}) == [0]  # what does not name the answer takes nothing back
+    naming = ["2"]
+    monkeypatch.setattr(Choice, "naming", lambda _, __, later: [hit for hit in later if hit.episode in naming])
+    assert read({0: 0.01}, {2: 0.6}) == [2]  # taken back by a record that names Tolvar too
+    assert read({0: 0.01, 2: 0.3}, {2: 0.6}) == []  # in which the reader would find Tolvar again
+    assert read({0: 0.01, 2: 0.3}, {2: 0.3}) == [0]  # too little doubt
+    assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # enough of it where the answer is not found in it
+    assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
+    assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
+    monkeypatch.setattr(Choice, "new", lambda _, __, later: later.episode == "2")
+    assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
+    assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
+    assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
+    naming.clear()
+    assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
+    assert read({0: 0.01, 2: 0.4}, {2: 0.3}) == [2]
+
+
+def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader) -> None:
+    texts = [
+        "According to the register, Kestrel Quamby lives in Tolvar.",
+        "According to the register, Kestrel Quamby plays the oboe.",
+        "According to the register, Kestrel Quamby bought a boat.",
+        "Tolvar was left by Kestrel Quamby.",
+        "According to the register, Anders Quamby has a dog.",
+        "According to the register, Anders Quamby has a cat.",
+    ]
+    choice, found = choosing(core, reader, WHERE, *texts), [Hit(str(n), 1.0) for n in range(6)]
+    assert choice.alike(found[0], found[3], found[:4])  # Tolvar
+    # The register is in most of the records, and the name in the question.
+    assert not any(choice.alike(found[0], hit, found[:4]) for hit in found[1:3])
+    nameless = choosing(core, reader, "Where is the home?", *texts)
+    assert not nameless.alike(found[1], found[3], found[:4])  # Kestrel Quamby is in half of the others too
+    assert choice.named_too(found[0], found[3]) and not choice.named_too(found[0], found[4])
+
+
+def test_a_later_statement_names_the_older_answer(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Kestrel Quamby lives in Tolvar.", "Kestrel Quamby has left Tolvar.", "Kestrel Quamby plays the oboe."]
+    first, *later = (Hit(str(n), 1.0) for n in range(3))
+    monkeypatch.setattr(Choice, "own_answer", lambda *_: core.encode("Tolvar."))
+    choice = choosing(core, reader, WHERE, *texts)
+    assert choice.naming(first, later) == [later[0]]
+    assert choosing(core, reader, "Who lives in Tolvar?", *texts).naming(first, later) == []
+    monkeypatch.setattr(choice_module, "LONG", 0)
+    assert choice.naming(first, later) == []  # prose is changed by whole paragraphs
+
+
+def test_a_later_statement_is_new_where_it_answers_with_what_the_earlier_lacks(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = "Kestrel Quamby lives in Tolvar.", "Kestrel Quamby, once of Tolvar, has moved to Ostrel."
+    before, after = Hit("0", 1.0), Hit("1", 1.0)
+    choice = choosing(core, reader, WHERE, *texts)
+    for said, new in {"Ostrel.": True, "Tolvar.": False, "In Hotrir.": False, "Tolvar and Ostrel.": True}.items():
+        monkeypatch.setattr(Choice, "own_answer", lambda *_, said=said: core.encode(said))
+        assert choice.new(before, after) == new, said
+    monkeypatch.setattr(choice_module, "LONG", 0)
+    assert not choice.new(before, after)  # prose changes by whole paragraphs
+
+
+def test_an_own_answer_is_found_once(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def answered(_: Core, rows: list[Row], *__: object, **___: object) -> list[list[int]]:
+        asked.append(rows[0].refuse)
+        return [[7]]
+
+    monkeypatch.setattr(choice_module, "generate", answered)
+    choice, hit = choosing(core, reader, WHERE, "Kestrel Quamby lives in Tolvar."), Hit("0", 1.0)
+    for refuse in ((), (1, 2), (), (1, 2)):
+        assert choice.own_answer(hit, refuse) == [7]
+    assert asked == [(), (1, 2)]
+
+
+def test_names_are_rare_words_with_a_capital_or_a_figure(core: Core, reader: Reader) -> None:
+    for question, names in {
+        WHERE: {"Kestrel", "Quamby"},
+        "Tolvar has whom since 1721?": {"1721"},  # the first word has a capital anyway
+        "where does she live?": set(),
+    }.items():
+        assert choosing(core, reader, question).names == names, question
+
+
+def test_only_another_version_of_a_paragraph_replaces_prose(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        "The ferry to Ostrel leaves at noon from pier two and takes an hour.",
+        "The ferry to Ostrel leaves at three from pier two and takes an hour.",
+        "The ferry to Tolvar is painted red, and its captain leaves nothing to chance.",
+    ]
+    choice = choosing(core, reader, "When does the ferry leave?", *texts)
+    found = first, version, other = [Hit(str(n), 1.0) for n in range(3)]
+    assert choice.rivals(first, other, 0.1, found)  # of statements whoever is sure
+    monkeypatch.setattr(choice_module, "LONG", 0)
+    assert choice.rivals(first, version, 0.1, found)
+    assert not choice.rivals(first, version, 0.6, found)
+    assert not choice.rivals(first, other, 0.1, found)
+
+
+def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader's doubt is set by hand; who is heard, and together with whom, is real."""
+    texts = [
+        "Kestrel Quamby launches on the 4th of May 1721.",
+        "Kestrel Quamby lives in Tolvar.",
+        "The 4th of May 1721.",
+    ]
+    monkeypatch.setattr(Choice, "names", set())
+    best, second = (hit.episode for hit in hits(choosing(core, reader, QUESTION, *texts))[:2])
+    assert best == "0"
+
+    def chosen(
+        doubts: dict[str, float], together: float = 1.0, certain: float = 0.6, likely: float = 0.0
+    ) -> tuple[list[str], bool]:
+        def doubted(_: Choice, groups: list[list[Hit]]) -> list[float]:
+            return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
+
+        monkeypatch.setattr(Choice, "doubts", doubted)
+        choice = choosing(core, reader, QUESTION, *texts, witnesses=1, certain=certain, likely=likely)
+        read, found = choice.made(hits(choice))
+        return [hit.episode for hit in read], found
+
+    def read(*given: dict[str, float], **more: float) -> list[str]:
+        return chosen(*given, **more)[0]
+
+    assert read({second: 0.1}) == [second]  # not the best match, but the one that answers
+    with monkeypatch.context() as apart:
+        apart.setattr(Choice, "alike", lambda *_: False)
+        assert read({best: 0.2, second: 0.05}) == [second]  # the surer one of two statements
+    with monkeypatch.context() as prose:
+        prose.setattr(choice_module, "LONG", 0)
+        assert read({best: 0.1, second: 0.05}) == [best]  # of prose the better match
+        assert read({best: 0.6, second: 0.05}) == [second]  # unless it is in doubt
+    with monkeypatch.context() as names:
+        own = rare_words(core, texts[int(second)]) - rare_words(core, texts[int(best)])
+        names.setattr(Choice, "names", own)
+        assert chosen({second: 0.65}, certain=2.0) == ([second], True)  # in some doubt, but it has every name
+        assert read({second: 0.8}, certain=2.0) == [second]
+        led = read({second: 0.8}, together=0.1, certain=2.0)
+        assert led[0] == second and len(led) > 1  # in more doubt only where no pair answers
+        assert read({second: 0.95}, certain=2.0) == []
+        assert read({best: 0.4}, certain=2.0) == []  # a name is missing
+        assert read({best: 0.04}, together=0.0, certain=2.0) == [best]
+    led = read({}, together=0.1, certain=2.0)
+    assert led[0] == best and len(led) > 1  # nobody alone, but together they do
+    assert read({}, together=0.9, certain=2.0) == []  # about something else
+    assert read({best: 0.01}, together=0.0, likely=2.0) == [best]  # what hardly matches must be surer
+    assert read({best: 0.1}, certain=2.0, likely=2.0) == []
+    assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere
+    assert chosen({}, together=0.9, certain=0.0) == ([best], False)  # about what was learned: the reader may say so
