@@ -8,10 +8,13 @@ is an oracle: flash-linear-attention's Titans has a wrong gradient of its layer 
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,6 +255,17 @@ def test_the_route_through_fla_states_the_same_rule(kind: str) -> None:
         **{n: there[n] for n in ("k", "v", "gk")},
     }
     agree(ours(inputs, d.state), lambda: recurrence(**named, initial_state=d.state), d.leaves)
+
+
+def test_the_kernels_of_fla_give_the_same_in_tritons_interpreter() -> None:
+    """Its very kernels, forward and backward, without a GPU."""
+    peer("generalized_delta_rule", "chunk_dplr_delta_rule")
+    script = Path(__file__).with_name("interpreted_fla.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert set(found) == {"adds", "erases", "decays", "all"}
+    assert all(float(error) < 1e-5 for error in found.values()), found
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

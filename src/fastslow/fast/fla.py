@@ -21,6 +21,11 @@ def chunk(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
     inputs.check_state(state)
     if state.device.type != "cuda":
         raise InputError(f"flash-linear-attention needs a CUDA device, this is on {state.device}: take kernel='chunk'")
+    return run(inputs, state)
+
+
+def run(inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The same on whatever device its kernels run on. Raises InputError where the package is not installed."""
     try:
         from fla.ops.generalized_delta_rule import chunk_dplr_delta_rule
     except ImportError as error:
