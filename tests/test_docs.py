@@ -170,6 +170,7 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"is read if its doubt is below {choice.DOUBT_OF_TWO}"),
         ("reading", f"stands in more than {choice.COMMON:.0%}".replace("%", " %") + " of all records"),
         ("reading", f"a doubt below {choice.DOUBT}, or below {choice.DOUBT_OF_LAST} where it names the older answer"),
+        ("reading", f"may be at most {choice.NEAR:g} nats less sure"),
         ("reading", f"leave a doubt of {choice.DOUBT}, the statement has been taken back; {choice.FAINT} is enough"),
         ("reading", f"From {recall.certain} on it is about what was learned"),
         ("reading", f"stands in {int(COMMON)} episodes counts half"),

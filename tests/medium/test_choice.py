@@ -88,6 +88,8 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
     assert read({0: 0.01, 2: 0.3}, {2: 0.3}) == [0]  # too little doubt
     assert read({0: 0.01, 2: 0.6}, {2: 0.06}) == [2]  # enough of it where the answer is not found in it
     assert read({0: 0.01, 2: 0.6}, {2: 0.04}) == [0]
+    assert read({0: 0.1, 2: 0.6}, {2: 0.19}) == [0]  # which must be more than the statement leaves by itself
+    assert read({0: 0.1, 2: 0.6}, {2: 0.21}) == [2]
     assert read({0: 0.01}, {1: 0.9}) == [0]  # another thing about the same person takes nothing back
     monkeypatch.setattr(Choice, "new", lambda _, __, later: later.episode == "2")
     assert read({0: 0.01, 2: 0.8}, {2: 0.6}) == [2]  # what answers anew is an update, however sure the first is
@@ -95,7 +97,8 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
     assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
     naming.clear()
     assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
-    assert read({0: 0.01, 2: 0.4}, {2: 0.3}) == [2]
+    assert read({0: 0.01, 2: 0.3}, {2: 0.3}) == [2]
+    assert read({0: 0.01, 2: 0.4}, {2: 0.3}) == [0]  # and be nearly as sure as that one
 
 
 def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader) -> None:

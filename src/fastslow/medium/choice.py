@@ -28,6 +28,7 @@ COMMON = 0.1  # share of all records in which a word tells no longer what one of
 TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
+NEAR = 4.0  # nats by which a later statement may be less sure, where it does not name the older answer
 OWN_ANSWER = 24  # tokens of what each of them answers alone
 
 
@@ -100,7 +101,7 @@ class Choice:
         """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be
         no surer than `SUREST`, and by how much it matches less than the ``best`` counts too: of a long text the reader
         is soon sure, so the router is heard as well."""
-        odds = math.log(max(doubt, 1e-30) / max(1 - doubt, 1e-30))
+        odds = _odds(doubt)
         if self._prose(hit):
             odds = max(odds, SUREST) + FAR * (best - hit.score)
         return doubt >= DOUBT, odds
@@ -109,21 +110,22 @@ class Choice:
 
     def standing(self, heard: Sequence[tuple[float, Hit]]) -> tuple[list[Hit], bool]:
         """What the surest of those ``heard`` say, unless it was updated or taken back later. What a later statement
-        answers anew is an update, surely so where it names the older answer. A withdrawal names what it takes back: it
-        is read only where the reader finds no answer in it."""
-        hits = [hit for _, hit in heard]
+        answers anew is an update, surely so where it names the older answer. A withdrawal names what it takes back and
+        raises the doubt: it is read only where the reader finds no answer in it."""
+        hits, known = [hit for _, hit in heard], {hit: doubt for doubt, hit in heard}
         witness = self.agreed(heard)
+        near = min(DOUBT, _probability(_odds(known[witness]) + NEAR))
         later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self.named_too(witness, h)]
         naming = self.naming(witness, [hit for _, hit in later])
         later = [(d, h) for d, h in later if h in naming or self.alike(witness, h, hits)]
-        news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else DOUBT) and self.new(witness, h)]
+        news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else near) and self.new(witness, h)]
         if news:
             return [max(news, key=self._told)], True
         denying = [(d, h) for d, h in later if h in naming or self._prose(witness)]
         beside = self.doubts([[witness, hit] for _, hit in denying]) if denying else []
         for together, (doubt, hit) in sorted(zip(beside, denying, strict=True), key=lambda found: -found[0]):
-            weakly = together >= FAINT and doubt >= DOUBT and hit in naming and not self.new(witness, hit)
-            if together >= DOUBT or weakly:
+            raised = together >= max(FAINT, 2 * known[witness]) and doubt >= DOUBT
+            if together >= DOUBT or (raised and hit in naming and not self.new(witness, hit)):
                 return [hit] if doubt >= DOUBT else [], False
         return [witness], True
 
@@ -204,3 +206,12 @@ class Choice:
 
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told
+
+
+def _odds(probability: float) -> float:
+    """Log-odds in nats."""
+    return math.log(max(probability, 1e-30) / max(1 - probability, 1e-30))
+
+
+def _probability(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
