@@ -126,6 +126,10 @@ def test_python_names_exist() -> None:
         assert f"`{name}" in text or f"`{name}`" in text or name in "".join(python_blocks(DOCS / "python.md")), name
 
 
+CHANGE = [word for word in ("now", "new", "changed", "corrected") if word in choice.CHANGE]
+DENIAL = [word for word in ("not", "never", "wrong", "withdrawn") if word in choice.DENIAL]
+
+
 def test_numbers_are_those_of_the_code() -> None:
     """What the manual says of sizes, bounds and defaults. Where this fails, the manual is out of date."""
     fast, recall, config = FastConfig(), RecallConfig(), tiers.LearnerConfig()
@@ -157,9 +161,6 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"the best {recall.witnesses} episodes are read"),
         ("reading", f"is read if its doubt is below {choice.DOUBT}, or below {choice.FAINT} where"),
         ("reading", f"where the best score is below {recall.likely}:"),
-        ("reading", f"the surest {choice.TOGETHER} are read together"),
-        ("reading", f"have a doubt below {choice.SURE} too"),
-        ("reading", f"at most {choice.NEARLY:g} nats less likely"),
         ("reading", f"counts as {choice.FAR:g} nats less sure for every point"),
         ("reading", f"never as more than {-choice.SUREST:g} nats sure"),
         ("reading", f"are raised by {copying.BONUS:g} nats"),
@@ -169,8 +170,10 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"each of the {recall.hops} episodes that it leads on to"),
         ("reading", f"is read if its doubt is below {choice.DOUBT_OF_TWO}"),
         ("reading", f"stands in more than {choice.COMMON:.0%}".replace("%", " %") + " of all records"),
-        ("reading", f"a doubt below {choice.DOUBT}, or below {choice.DOUBT_OF_LAST} where it names the older answer"),
-        ("reading", f"may be at most {choice.NEAR:g} nats less sure"),
+        ("reading", f"names the statement's answer and leaves a doubt below {choice.DOUBT_OF_LAST}"),
+        ("reading", f"a doubt below {choice.DOUBT}, be at most {choice.NEAR:g} nats less sure"),
+        ("reading", f"a word such as {', '.join(CHANGE[:-1])} or {CHANGE[-1]}"),
+        ("reading", f"a word such as {', '.join(DENIAL[:-1])} or {DENIAL[-1]}"),
         ("reading", f"leave a doubt of {choice.DOUBT}, the statement has been taken back; {choice.FAINT} is enough"),
         ("reading", f"From {recall.certain} on it is about what was learned"),
         ("reading", f"stands in {int(COMMON)} episodes counts half"),

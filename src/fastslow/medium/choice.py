@@ -7,11 +7,12 @@ pages together better than many. The rules and their bounds were chosen on the t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from fastslow.copying import rare_words
+from fastslow.copying import WORD, rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probability, generate
 from fastslow.lessons import UNKNOWN
@@ -21,15 +22,29 @@ from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
 # it back; from which one that hardly matches is none; from which one that has every name in the question is none, at
-# first and where nothing else answers; from which two pages read together are none; and below which others are heard
-# beside the surest one.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, SURE = 0.5, 0.05, 0.7, 0.9, 0.3, 0.15
+# first and where nothing else answers; and from which two pages read together are none.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.7, 0.9, 0.3
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
-TOGETHER = 3  # witnesses that are read together where several are sure
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
-NEARLY = 2.0  # nats by which a newer one's own answer may be less likely than another's
-NEAR = 4.0  # nats by which a later statement may be less sure, where it does not name the older answer
-OWN_ANSWER = 24  # tokens of what each of them answers alone
+NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
+OWN_ANSWER = 24  # tokens of what a record answers alone
+# One of these words is in nearly every statement that changes another without naming its answer, and one of those in
+# nearly every statement that takes another back.
+CHANGE = frozenset(
+    re.findall(
+        r"\w+",
+        "now nowadays currently today this new newly longer anymore changed changes moved switched replaced replaces"
+        " corrected correction amended revised updated update instead henceforth",
+    )
+)
+DENIAL = frozenset(
+    re.findall(
+        r"\w+",
+        "not no nobody nothing never neither cannot wrong wrongly false untrue mistake mistaken error withdraw"
+        " withdrawn retracted delete deleted removed strike struck cancelled denied unproven unconfirmed unknown forget"
+        " doubt back",
+    )
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +58,7 @@ class Choice:
     row: Callable[[Sequence[str]], Row]
     written: Callable[[str], str]
     spread: Mapping[str, int]
-    _own: dict[tuple[str, tuple[int, ...]], list[int]] = field(default_factory=dict, repr=False)
+    _said: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
     @property
     def core(self) -> Core:
@@ -55,8 +70,10 @@ class Choice:
 
     @cached_property
     def names(self) -> set[str]:
-        """The names in the question: rare words with a capital or a figure behind its first word."""
-        return {word for word in rare_words(self.core, self.question.partition(" ")[2]) if not word[0].islower()}
+        """The names in the question: behind its first word, rare words with a capital, and figures."""
+        asked = self.question.partition(" ")[2]
+        rare = {word for word in rare_words(self.core, asked) if not word[0].islower()}
+        return rare | {word for word in WORD.findall(asked) if word.isdigit()}
 
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
@@ -66,7 +83,7 @@ class Choice:
         config = self.episodes.config
         heard = list(zip(self.doubts([[hit] for hit in hits]), hits, strict=True))
         heard.sort(key=lambda pair: self.far(pair[0], pair[1], hits[0].score))
-        named = [hit for hit in hits if self.names and self.names <= rare_words(self.core, self.written(hit.episode))]
+        named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
         likely = hits[0].score >= config.likely and not self.names
         if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
             return self.standing(heard)
@@ -109,55 +126,43 @@ class Choice:
     # ------------------------------------------------------------------ what was told later
 
     def standing(self, heard: Sequence[tuple[float, Hit]]) -> tuple[list[Hit], bool]:
-        """What the surest of those ``heard`` say, unless it was updated or taken back later. What a later statement
-        answers anew is an update, surely so where it names the older answer. A withdrawal names what it takes back and
-        raises the doubt: it is read only where the reader finds no answer in it."""
-        hits, known = [hit for _, hit in heard], {hit: doubt for doubt, hit in heard}
-        witness = self.agreed(heard)
-        near = min(DOUBT, _probability(_odds(known[witness]) + NEAR))
+        """What the surest of those ``heard`` says, unless it was updated or taken back later. What a later statement
+        answers anew is an update if it names the older answer; or if it is nearly as sure and speaks of the same thing
+        or of a change. A withdrawal denies, names what it takes back and raises the doubt: it is read only where the
+        reader finds no answer in it. Prose is replaced by another version of the same paragraph."""
+        (least, witness), hits = heard[0], [hit for _, hit in heard]
         later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self.named_too(witness, h)]
         naming = self.naming(witness, [hit for _, hit in later])
-        later = [(d, h) for d, h in later if h in naming or self.alike(witness, h, hits)]
-        news = [h for d, h in later if d < (DOUBT_OF_LAST if h in naming else near) and self.new(witness, h)]
+        alike = [hit for _, hit in later if self.alike(witness, hit, hits)]
+        near = min(DOUBT, _probability(_odds(least) + NEAR))
+
+        def updates(doubt: float, hit: Hit) -> bool:
+            if self._prose(witness):
+                return hit in alike and doubt < DOUBT
+            sure = doubt < DOUBT_OF_LAST if hit in naming else doubt < near and (hit in alike or self._has(CHANGE, hit))
+            return sure and self.new(witness, hit)
+
+        news = [hit for doubt, hit in later if updates(doubt, hit)]
         if news:
             return [max(news, key=self._told)], True
-        denying = [(d, h) for d, h in later if h in naming or self._prose(witness)]
+        named = alike if self._prose(witness) else naming
+        denying = [(d, h) for d, h in later if h in named and self._has(DENIAL, h)]
         beside = self.doubts([[witness, hit] for _, hit in denying]) if denying else []
         for together, (doubt, hit) in sorted(zip(beside, denying, strict=True), key=lambda found: -found[0]):
-            raised = together >= max(FAINT, 2 * known[witness]) and doubt >= DOUBT
-            if together >= DOUBT or (raised and hit in naming and not self.new(witness, hit)):
+            raised = together >= max(FAINT, 2 * least) and doubt >= DOUBT
+            if together >= DOUBT or (raised and not self.new(witness, hit)):
                 return [hit] if doubt >= DOUBT else [], False
         return [witness], True
 
-    def agreed(self, heard: Sequence[tuple[float, Hit]]) -> Hit:
-        """The surest record; or, where others are sure too, the newest of those whose own answer all of them, read
-        together, give as well as any other or nearly so. What speaks of something near loses, and an update wins."""
-        hits = [hit for _, hit in heard]
-        sure = [hits[0], *(h for d, h in heard[1:TOGETHER] if self.rivals(hits[0], h, d, hits))]
-        if len(sure) == 1 or any(self.episodes.records[hit.episode].page is None for hit in sure):
-            return sure[0]
-        end = self.core.tokenizer.eos_token_id
-        together = self.row([hit.episode for hit in sure])
-        reading = [self.reader.adapter(together.pages)]
-        likely = [
-            answer_log_probability(self.core, [together], [*self.own_answer(hit), end], reading).item() for hit in sure
-        ]
-        nearly = [hit for hit, own_likely in zip(sure, likely, strict=True) if own_likely >= max(likely) - NEARLY]
-        return max(nearly, key=self._told)
-
-    def rivals(self, surest: Hit, other: Hit, doubt: float, hits: Sequence[Hit]) -> bool:
-        """Whether another record may answer in place of the surest: one that is sure too, or on the same thing; of
-        prose only another version of the same paragraph, with half of all telling words in both."""
-        if not self._prose(surest):
-            return doubt < SURE or (doubt < DOUBT and self.alike(surest, other, hits) and self.named_too(surest, other))
-        first, second = self._telling(surest), self._telling(other)
-        return doubt < DOUBT and 2 * len(first & second) >= len(first | second)
-
     def alike(self, one: Hit, other: Hit, hits: Sequence[Hit]) -> bool:
-        """Whether two records speak of the same thing: they share a telling word that is no name in the question (of
-        prose no word in it), no word of many records, as "according to the register" is, and not in half of the other
-        ``hits``, because such a word is about who is asked for and not about what."""
-        asked = telling_words(self.question) if self._prose(one) else {stem(name) for name in self.names}
+        """Whether two records speak of the same thing: they share a telling word that is no name in the question, no
+        word of many records, as "according to the register" is, and not in half of the other ``hits``, because such a
+        word is about who is asked for and not about what. Of prose half of all telling words are in both: it is another
+        version of the same paragraph."""
+        first, second = self._telling(one), self._telling(other)
+        if self._prose(one):
+            return 2 * len(first & second) >= len(first | second)
+        asked = {stem(name) for name in self.names}
         others = [self._telling(hit) for hit in hits if hit not in (one, other)]
         most = max(2.0, COMMON * len(self.episodes.records))
 
@@ -165,7 +170,7 @@ class Choice:
             shared = len(others) > 1 and 2 * sum(word in words for words in others) >= len(others)
             return self.spread.get(word, 0) <= most and not shared
 
-        return any(tells(word) for word in self._telling(one) & self._telling(other) - asked)
+        return any(tells(word) for word in first & second - asked)
 
     def named_too(self, one: Hit, other: Hit) -> bool:
         """Whether the second record has every name in the question that the first has."""
@@ -176,30 +181,29 @@ class Choice:
         """Those of the ``later`` statements that name what the witness answers and the question does not."""
         if not later or self._prose(witness) or self.episodes.records[witness.episode].page is None:
             return []
-        said = self._says(witness)
+        said = self.says(witness)
         return [hit for hit in later if not said <= telling_words(self.question) and said <= self._telling(hit)]
 
     def new(self, witness: Hit, later: Hit) -> bool:
         """Whether a later statement answers with something of its own that the witness does not say."""
-        if self._prose(witness) or self.episodes.records[later.episode].page is None:
+        if self.episodes.records[later.episode].page is None:
             return False
-        said = self._says(later)
+        said = self.says(later)
         return said <= self._telling(later) and not said <= self._telling(witness)
 
-    def own_answer(self, hit: Hit, refuse: tuple[int, ...] = ()) -> list[int]:
-        """The tokens that a record alone answers, which are not what it must ``refuse`` with."""
-        if (hit.episode, refuse) not in self._own:
-            row = replace(self.row([hit.episode]), refuse=refuse)
+    def says(self, hit: Hit) -> frozenset[str]:
+        """The telling words of what a record alone answers when it is made to answer."""
+        if hit.episode not in self._said:
+            row = replace(self.row([hit.episode]), refuse=self.unknown)
             answer = generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
-            self._own[hit.episode, refuse] = answer
-        return self._own[hit.episode, refuse]
-
-    def _says(self, hit: Hit) -> frozenset[str]:
-        """The telling words of what a record answers when it is made to answer."""
-        return telling_words(self.core.decode(self.own_answer(hit, self.unknown)))
+            self._said[hit.episode] = telling_words(self.core.decode(answer))
+        return self._said[hit.episode]
 
     def _telling(self, hit: Hit) -> frozenset[str]:
         return telling_words(self.written(hit.episode))
+
+    def _has(self, words: Collection[str], hit: Hit) -> bool:
+        return any(word.lower() in words for word in WORD.findall(self.written(hit.episode)))
 
     def _prose(self, hit: Hit) -> bool:
         return len(self.episodes.records[hit.episode].tokens.words) > LONG
