@@ -1,4 +1,4 @@
-"""Copying: a rare word that has begun goes on as it was read, and nothing else is touched."""
+"""Copying: a word that has begun goes on as it was read, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastslow import copying
-from fastslow.copying import BEGUN, onward, rare_words
+from fastslow.copying import BEGUN, copied_words, onward, rare_words
 from fastslow.core import Core
 from fastslow.decode import Row, generate
 
@@ -44,6 +44,16 @@ def test_rare_is_what_takes_several_pieces(core: Core) -> None:
     assert {"Drahol", "1721"} <= rare_words(core, text)
     assert all(len(core.encode(" " + word)) > 1 for word in rare_words(core, text))
     assert rare_words(core, "") == frozenset()
+
+
+def test_copied_is_what_takes_several_pieces_where_an_answer_begins_with_it(core: Core) -> None:
+    text = "Drahol keeps a volleyball and a volley in Oslo."
+    copied = copied_words(core, text)
+    assert rare_words(core, text) <= copied
+    in_pieces = {word for word in text.rstrip(".").split() if len(core.encode(word.capitalize())) > 1}
+    assert "volleyball" in in_pieces and in_pieces <= copied
+    assert "volley" in copied and onward(core, "Volley", copied) == []  # it is a word of the text itself
+    assert onward(core, "Volleyb", copied)
 
 
 def test_an_answer_copies_what_its_row_reads(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:

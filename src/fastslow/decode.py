@@ -21,8 +21,8 @@ PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., bran
 
 @dataclass(frozen=True)
 class Row:
-    """One question: its prompt, the pages (T_i, width), oldest first, that it may read, their rare ``words``, which an
-    answer copies (:mod:`fastslow.copying`), and the tokens of the answer that it must not ``refuse`` with."""
+    """One question: its prompt, the pages (T_i, width), oldest first, that it may read, the ``words`` in them that
+    an answer copies (:mod:`fastslow.copying`), and the tokens of the answer that it must not ``refuse`` with."""
 
     prompt: list[int]
     pages: tuple[Tensor, ...] = ()

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fastslow.copying import rare_words
+from fastslow.copying import copied_words
 from fastslow.core import Core, Delta
 from fastslow.decode import Row
 from fastslow.fast import trajectory
@@ -211,7 +211,7 @@ class Tiers:
     def row(self, prompt: list[int], episodes: Sequence[str]) -> Row:
         """A prompt with the pages of these episodes in sight, and the words that an answer copies from them."""
         seen = [name for name in episodes if self.episodes.records[name].page is not None]
-        words = [rare_words(self.core, self.told[name].written) for name in seen]
+        words = [copied_words(self.core, self.told[name].written) for name in seen]
         return Row(prompt, self.episodes.pages(seen), frozenset().union(*words))
 
     def choose(self, question: str, prompt: list[int]) -> tuple[list[Hit], bool]:
