@@ -16,6 +16,7 @@ from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
 from fastslow.fast import trajectory
+from fastslow.lessons import refusal
 from fastslow.medium.episodes import DAY, Hit, RecallConfig
 
 NO_FAST = replace(CONFIG, fast=replace(FAST, related=1.0))
@@ -538,7 +539,7 @@ def test_what_holds_the_answer_must_be_answered_from(
     with open_home(home, core) as learner:
         hit, tiers = Hit(learner.learn(B).id, 1.0), learner.tiers
         monkeypatch.setattr(tiers, "choose", lambda *_: ([hit], found))
-        assert tiers.read(QUESTION, core.prompt(QUESTION)).row.refuse == (tiers.unknown if found else ())
+        assert tiers.read(QUESTION, core.prompt(QUESTION)).row.refuse == (refusal(core) if found else ())
 
 
 def test_it_is_known_how_common_a_word_is(home: Path, core: Core, tmp_path: Path) -> None:

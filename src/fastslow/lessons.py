@@ -27,6 +27,11 @@ class Lesson:
     pages: tuple[Tensor, ...] = ()
 
 
+def refusal(core: Core) -> tuple[int, ...]:
+    """The tokens of "I don't know."."""
+    return tuple(core.encode(UNKNOWN))
+
+
 def make_lesson(core: Core, question: str, answer: str, pages: Sequence[Tensor] = ()) -> Lesson:
     """A lesson through the core's chat template."""
     stop = core.tokenizer.eos_token_id

@@ -20,7 +20,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row
 from fastslow.fast import trajectory
 from fastslow.fast.trajectory import FastConfig
-from fastslow.lessons import UNKNOWN
+from fastslow.lessons import refusal
 from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
 from fastslow.medium.reader import Reader
@@ -80,7 +80,6 @@ class Tiers:
 
     def __init__(self, core: Core, reader: Reader | None, config: LearnerConfig):
         self.core, self.reader, self.config = core, reader, config
-        self.unknown = tuple(core.encode(UNKNOWN))
         self.episodes = Episodes(core, reader.router if reader else None, config.recall)
         self.told: dict[str, Told] = {}
         self.experts: dict[str, Expert] = {}
@@ -192,7 +191,7 @@ class Tiers:
         hits, found = self.choose(question, prompt) if "medium" in tiers else (self.match(question), False)
         row = self.row(prompt, [hit.episode for hit in hits] if "medium" in tiers else [])
         if found and row.pages:
-            row = replace(row, refuse=self.unknown)
+            row = replace(row, refuse=refusal(self.core))
         experts = self._open(hidden, hits, bool(row.pages)) if "slow" in tiers else []
         fast = "fast" in tiers and trajectory.related(self.config.fast, self.fast, hidden)
         deltas = [expert.delta for expert in experts]

@@ -15,7 +15,7 @@ from functools import cached_property
 from fastslow.copying import WORD, rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probability, generate
-from fastslow.lessons import UNKNOWN
+from fastslow.lessons import refusal
 from fastslow.medium.episodes import Episodes, Hit, telling_words
 from fastslow.medium.reader import LONG, Reader
 from fastslow.medium.router import stem
@@ -66,7 +66,7 @@ class Choice:
 
     @cached_property
     def unknown(self) -> tuple[int, ...]:
-        return tuple(self.core.encode(UNKNOWN))
+        return refusal(self.core)
 
     @cached_property
     def names(self) -> set[str]:
