@@ -169,6 +169,7 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"every name in the question is read if its doubt is below {choice.DOUBT_OF_LAST}."),
         ("reading", f"each of the {recall.hops} episodes that it leads on to"),
         ("reading", f"is read if its doubt is below {choice.DOUBT_OF_TWO}"),
+        ("reading", f"in the end if it is below {choice.DOUBT_OF_LAST_TWO}"),
         ("reading", f"stands in more than {choice.COMMON:.0%}".replace("%", " %") + " of all records"),
         ("reading", f"names the statement's answer and leaves a doubt below {choice.DOUBT_OF_LAST}"),
         ("reading", f"a doubt below {choice.DOUBT}, be at most {choice.NEAR:g} nats less sure"),

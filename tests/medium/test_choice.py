@@ -225,11 +225,14 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         led = read({second: 0.8}, together=0.1, certain=2.0)
         assert led[0] == second and len(led) > 1  # in more doubt only where no pair answers
         assert read({second: 0.95}, certain=2.0) == []
+        led = read({second: 0.95}, together=0.97, certain=2.0)
+        assert led[0] == second and len(led) > 1  # where nothing else answers, a pair in much doubt
+        assert read({second: 0.85}, together=0.97, certain=2.0) == [second]
         assert read({best: 0.4}, certain=2.0) == []  # a name is missing
         assert read({best: 0.04}, together=0.0, certain=2.0) == [best]
     led = read({}, together=0.1, certain=2.0)
     assert led[0] == best and len(led) > 1  # nobody alone, but together they do
-    assert read({}, together=0.9, certain=2.0) == []  # about something else
+    assert read({}, together=0.9, certain=2.0) == []  # about something else: it has no name
     assert read({best: 0.01}, together=0.0, likely=2.0) == [best]  # what hardly matches must be surer
     assert read({best: 0.1}, certain=2.0, likely=2.0) == []
     assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere

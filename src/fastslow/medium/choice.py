@@ -22,8 +22,8 @@ from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
 # it back; from which one that hardly matches is none; from which one that has every name in the question is none, at
-# first and where nothing else answers; and from which two pages read together are none.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.7, 0.9, 0.3
+# first and where nothing else answers; and from which two pages read together are none, at first and in the end.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, DOUBT_OF_LAST_TWO = 0.5, 0.05, 0.7, 0.9, 0.3, 0.98
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
@@ -78,8 +78,9 @@ class Choice:
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
         answers the question by itself, or what takes it back; or, where none does, a match and what it leads on to; or
-        else the one that comes nearest and has every name in the question; or the best matches, in which the reader
-        will find nothing, where they are surely what the question is about; or none."""
+        else the one that comes nearest and has every name in the question, or such a one and what it leads on to; or
+        the best matches, in which the reader will find nothing, where they are surely what the question is about; or
+        none."""
         config = self.episodes.config
         heard = list(zip(self.doubts([[hit] for hit in hits]), hits, strict=True))
         heard.sort(key=lambda pair: self.far(pair[0], pair[1], hits[0].score))
@@ -89,12 +90,13 @@ class Choice:
             return self.standing(heard)
         tokens, leads = self.episodes.question(self.question), hits if likely else named
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
-        if pairs:
-            doubt, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0])
-            if doubt < DOUBT_OF_TWO:
-                return self.episodes.within_budget(pair), True
+        doubt, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
+        if doubt < DOUBT_OF_TWO:
+            return self.episodes.within_budget(pair), True
         if heard[0][0] < DOUBT_OF_LAST and heard[0][1] in named:
             return self.standing(heard)
+        if doubt < DOUBT_OF_LAST_TWO and named:
+            return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
 
