@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastslow.core import Core
@@ -106,6 +106,9 @@ def found_in_order(wanted: list[str], there: list[str]) -> bool:
 
 
 @given(st.lists(LINE, max_size=25).map("\n".join), st.sampled_from([16, 24, 96]))
+@example("# Title\n## Part two\n## Part two", 16)
+@example("# Title\n```", 16)
+@example("# Title\n```\n\n```", 16)
 def test_every_word_is_kept_in_order_and_pieces_fit(text: str, limit: int) -> None:
     def size(t: str) -> int:  # about one token for three characters, as in byte-pair encodings
         return sum(-(-len(w) // 3) for w in t.split())

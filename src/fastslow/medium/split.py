@@ -48,9 +48,10 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:
     fenced = False
 
     def flush() -> Iterator[tuple[str, list[str], str]]:
-        if any(line.strip() for line in lines):
+        units = _units(lines) if any(line.strip() for line in lines) else []
+        if any(unit.strip() for unit in units):
             joint = "\n" if FENCE.match(lines[0]) else " "  # lines of code mean something as lines
-            yield " > ".join(title for _, title, _ in path[-2:]), _units(lines), joint
+            yield " > ".join(title for _, title, _ in path[-2:]), units, joint
             bare.clear()
         lines.clear()
 
@@ -62,8 +63,10 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:
             level = len(match[1])
             if match[2]:
                 path = [entry for entry in path if entry[0] < level] + [(level, match[2], n)]
-                yield from (("", [entry[1]], " ") for entry in bare if entry not in path[-2:])
-                bare = [*(entry for entry in bare if entry in path[-2:]), path[-1]]
+                # What can head nothing any more stands alone, and so does what was before it: the order is kept.
+                left = max((i + 1 for i, entry in enumerate(bare) if entry not in path[-2:]), default=0)
+                yield from (("", [entry[1]], " ") for entry in bare[:left])
+                bare = [*bare[left:], path[-1]]
         elif not line.strip() and not fenced:
             yield from flush()
         else:
