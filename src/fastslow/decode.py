@@ -96,14 +96,14 @@ def memory_logits(core: Core, row: Row, deltas: Sequence[Delta] = ()) -> Tensor:
 
 
 @torch.no_grad()
-def answer_log_probability(
+def answer_log_probabilities(
     core: Core, rows: Sequence[Row], answer: Sequence[int], deltas: Sequence[Delta] = ()
 ) -> Tensor:
-    """The log-probability (B,), in nats, that each row is answered with the tokens ``answer``."""
+    """The log-probability, in nats, of every token of ``answer`` where each row is answered with it, (B, tokens)."""
     asked = [Row([*row.prompt, *answer], row.pages) for row in rows]
     with core.using(deltas):
         logits = _MemoryStepper(core, asked).prefill(keep=len(answer) + 1)[:, :-1].float()
-    return logits.log_softmax(-1)[:, range(len(answer)), list(answer)].sum(1)
+    return logits.log_softmax(-1)[:, range(len(answer)), list(answer)]
 
 
 @torch.no_grad()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from living import QUESTION, make_reader
 
 from fastslow.copying import rare_words
-from fastslow.core import Core
+from fastslow.core import Core, Delta
 from fastslow.decode import Row
 from fastslow.medium import choice as choice_module
 from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, telling_words
-from fastslow.medium.reader import Reader
+from fastslow.medium.reader import POSE, Reader
 
 WHERE = "Where does Kestrel Quamby live?"
 
@@ -62,6 +63,7 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
             return [known.get(int(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
 
         monkeypatch.setattr(Choice, "doubts", doubted)
+        monkeypatch.setattr(Choice, "strangeness", lambda _, found: [0.0] * len(found))
         choice = choosing(core, reader, WHERE, *texts)
         assert {hit.episode for hit in hits(choice)} == {"0", "1", "2", "3"}
         return [int(hit.episode) for hit in choice.made(hits(choice))[0]]
@@ -182,6 +184,27 @@ def test_only_another_version_of_a_paragraph_replaces_prose(
     assert read(0.001, 0.1, other) == [first]  # another paragraph
 
 
+def test_a_question_is_strange_where_the_reader_would_not_ask_it(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The likelihood of every token of the question is set by hand; what is asked of whom is real."""
+    choice = choosing(core, reader, WHERE, "Kestrel Quamby lives in Tolvar.", "Kestrel Quamby plays the oboe.")
+    found, heard = [Hit("0", 1.0), Hit("1", 1.0)], []
+
+    def likely(_: Core, rows: list[Row], asked: list[int], adapters: list[Delta]) -> torch.Tensor:
+        heard.append((rows, asked, adapters))
+        return torch.tensor([[-1.0, -2.0, -1.0], [-2.0, -1.5, -90.0]])
+
+    monkeypatch.setattr(choice_module, "answer_log_probabilities", likely)
+    assert choice.strangeness(found) == pytest.approx([0.5 - 2.75, 5.0 - 2.75])  # one token counts at most 4 nats
+    ((rows, asked, adapters),) = heard
+    assert [row.prompt for row in rows] == [core.prompt(POSE)] * 2 and adapters == [reader.prose]
+    assert all(torch.equal(row.pages[0], choice.row([str(n)]).pages[0]) for n, row in enumerate(rows))
+    assert list(asked) == core.encode(WHERE)
+    choosing(core, reader, 200 * WHERE, "Kestrel Quamby lives in Tolvar.").strangeness(found[:1])
+    assert list(heard[1][1]) == core.encode(200 * WHERE)[:64]  # of a long question the beginning is enough
+
+
 def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,23 +219,32 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     assert best == "0"
 
     def chosen(
-        doubts: dict[str, float], together: float = 1.0, certain: float = 0.6, likely: float = 0.0
+        doubts: dict[str, float],
+        together: float = 1.0,
+        certain: float = 0.6,
+        likely: float = 0.0,
+        strange: dict[str, float] | None = None,
     ) -> tuple[list[str], bool]:
         def doubted(_: Choice, groups: list[list[Hit]]) -> list[float]:
             return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
 
+        def stranger(_: Choice, found: list[Hit]) -> list[float]:
+            return [(strange or {}).get(hit.episode, 0.0) for hit in found]
+
         monkeypatch.setattr(Choice, "doubts", doubted)
+        monkeypatch.setattr(Choice, "strangeness", stranger)
         choice = choosing(core, reader, QUESTION, *texts, witnesses=1, certain=certain, likely=likely)
         read, found = choice.made(hits(choice))
         return [hit.episode for hit in read], found
 
-    def read(*given: dict[str, float], **more: float) -> list[str]:
+    def read(*given: dict[str, float], **more: Any) -> list[str]:
         return chosen(*given, **more)[0]
 
     assert read({second: 0.1}) == [second]  # not the best match, but the one that answers
     with monkeypatch.context() as apart:
         apart.setattr(Choice, "alike", lambda *_: False)
         assert read({best: 0.2, second: 0.05}) == [second]  # the surer one of two statements
+        assert read({best: 0.2, second: 0.05}, strange={second: 3.0, best: -3.0}) == [best]  # asked of the other
     with monkeypatch.context() as prose:
         prose.setattr(choice_module, "LONG", 0)
         assert read({best: 0.1, second: 0.05}) == [best]  # of prose the better match
@@ -220,14 +252,15 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     with monkeypatch.context() as names:
         own = rare_words(core, texts[int(second)]) - rare_words(core, texts[int(best)])
         names.setattr(Choice, "names", own)
-        assert chosen({second: 0.65}, certain=2.0) == ([second], True)  # in some doubt, but it has every name
-        assert read({second: 0.8}, certain=2.0) == [second]
-        led = read({second: 0.8}, together=0.1, certain=2.0)
-        assert led[0] == second and len(led) > 1  # in more doubt only where no pair answers
+        assert chosen({second: 0.8}, certain=2.0) == ([second], True)  # in some doubt, but it has every name
+        led = read({second: 0.8}, together=0.75, certain=2.0)
+        assert led[0] == second and len(led) > 1  # unless a pair is surer
+        assert read({second: 0.15}, together=0.0, certain=2.0) == [second]  # and it is not sure by itself
+        assert read({second: 0.8}, together=0.75, certain=2.0, strange={second: -10.0}) == [second]
+        assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []
         led = read({second: 0.95}, together=0.97, certain=2.0)
         assert led[0] == second and len(led) > 1  # where nothing else answers, a pair in much doubt
-        assert read({second: 0.85}, together=0.97, certain=2.0) == [second]
         assert read({best: 0.4}, certain=2.0) == []  # a name is missing
         assert read({best: 0.04}, together=0.0, certain=2.0) == [best]
     led = read({}, together=0.1, certain=2.0)

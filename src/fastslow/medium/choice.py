@@ -14,16 +14,19 @@ from functools import cached_property
 
 from fastslow.copying import WORD, rare_words
 from fastslow.core import Core, Delta
-from fastslow.decode import Row, answer_log_probability, generate
+from fastslow.decode import Row, answer_log_probabilities, generate
 from fastslow.lessons import refusal
 from fastslow.medium.episodes import Episodes, Hit, telling_words
-from fastslow.medium.reader import LONG, Reader
+from fastslow.medium.reader import LONG, POSE, Reader
 from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; from which one that hardly matches is none; from which one that has every name in the question is none, at
-# first and where nothing else answers; and from which two pages read together are none, at first and in the end.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO, DOUBT_OF_LAST_TWO = 0.5, 0.05, 0.7, 0.9, 0.3, 0.98
+# it back; and from which one that hardly matches is none. Where a page has every name in the question: from which it
+# is no sure one, and from which it is none, and two pages read together are none. Without a name: two pages.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO_NAMED, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98, 0.3
+# How much of the question's strangeness to a page counts as doubt; nats that one token of it counts at most; and how
+# many tokens are heard.
+ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
@@ -77,25 +80,24 @@ class Choice:
 
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
-        answers the question by itself, or what takes it back; or, where none does, a match and what it leads on to; or
-        else the one that comes nearest and has every name in the question, or such a one and what it leads on to; or
-        the best matches, in which the reader will find nothing, where they are surely what the question is about; or
-        none."""
+        surely answers the question by itself, or what takes it back; or, where none does, the surer one of that which
+        comes nearest and has every name in the question, and such a one with what it leads on to; or the best matches,
+        in which the reader will find nothing, where they are surely what the question is about; or none."""
         config = self.episodes.config
         heard = list(zip(self.doubts([[hit] for hit in hits]), hits, strict=True))
-        heard.sort(key=lambda pair: self.far(pair[0], pair[1], hits[0].score))
+        odds = {hit: _odds(doubt) + ASKED * far for (doubt, hit), far in zip(heard, self.strangeness(hits), strict=True)}
+        heard.sort(key=lambda pair: self.far(odds[pair[1]], pair[1], hits[0].score))
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
         likely = hits[0].score >= config.likely and not self.names
-        if heard[0][0] < (DOUBT_OF_NAMED if heard[0][1] in named else DOUBT if likely else FAINT):
+        (doubt, first), sure = heard[0], _probability(odds[heard[0][1]])
+        if sure < DOUBT_OF_NAMED if first in named else doubt < (DOUBT if likely else FAINT):
             return self.standing(heard)
         tokens, leads = self.episodes.question(self.question), hits if likely else named
         pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
-        doubt, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
-        if doubt < DOUBT_OF_TWO:
-            return self.episodes.within_budget(pair), True
-        if heard[0][0] < DOUBT_OF_LAST and heard[0][1] in named:
+        together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
+        if sure < min(together, DOUBT_OF_LAST) and first in named:
             return self.standing(heard)
-        if doubt < DOUBT_OF_LAST_TWO and named:
+        if together < (DOUBT_OF_TWO_NAMED if named else DOUBT_OF_TWO):
             return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
@@ -111,19 +113,29 @@ class Choice:
             if row.pages:  # a page that was dropped cannot be heard: its expert may hold the answer
                 members.setdefault(self.reader.adapter(row.pages), []).append(i)
         for adapter, own in members.items():
-            found = answer_log_probability(self.core, [rows[i] for i in own], self.unknown, [adapter]).exp().tolist()
-            for i, doubt in zip(own, found, strict=True):
+            found = answer_log_probabilities(self.core, [rows[i] for i in own], self.unknown, [adapter]).sum(1)
+            for i, doubt in zip(own, found.exp().tolist(), strict=True):
                 doubts[i] = doubt
         return doubts
 
-    def far(self, doubt: float, hit: Hit, best: float) -> tuple[bool, float]:
-        """How far a record is from answering: whether it is in doubt, and the log-odds of that. A page of prose can be
-        no surer than `SUREST`, and by how much it matches less than the ``best`` counts too: of a long text the reader
-        is soon sure, so the router is heard as well."""
-        odds = _odds(doubt)
+    def strangeness(self, hits: Sequence[Hit]) -> list[float]:
+        """How much stranger the question is to each record alone than to all on average, in nats: the reader was also
+        taught to ask about what it remembers, and every token counts by how much likelier another record makes it.
+        It is the query likelihood of retrieval (Ponte and Croft 1998; Sachan et al. 2022, arXiv 2204.07496)."""
+        rows = [replace(self.row([hit.episode]), prompt=self.core.prompt(POSE)) for hit in hits]
+        asked = self.core.encode(self.question)[:ASKED_TOKENS]
+        found = answer_log_probabilities(self.core, rows, asked, [self.reader.prose])
+        behind = (found.amax(0) - found).clamp(max=STRANGE).sum(1)
+        return (behind - behind.mean()).tolist()
+
+    def far(self, odds: float, hit: Hit, best: float) -> tuple[bool, float]:
+        """How far a record is from answering, by the log-``odds`` of doubt: whether it is in doubt, and by how much. A
+        page of prose can be no surer than `SUREST`, and by how much it matches less than the ``best`` counts too: of a
+        long text the reader is soon sure, so the router is heard as well."""
+        doubted = odds >= 0
         if self._prose(hit):
             odds = max(odds, SUREST) + FAR * (best - hit.score)
-        return doubt >= DOUBT, odds
+        return doubted, odds
 
     # ------------------------------------------------------------------ what was told later
 
