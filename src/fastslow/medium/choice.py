@@ -84,12 +84,13 @@ class Choice:
         comes nearest and has every name in the question, and such a one with what it leads on to; or the best matches,
         in which the reader will find nothing, where they are surely what the question is about; or none."""
         config = self.episodes.config
-        heard = list(zip(self.doubts([[hit] for hit in hits]), hits, strict=True))
-        odds = {hit: _odds(doubt) + ASKED * far for (doubt, hit), far in zip(heard, self.strangeness(hits), strict=True)}
-        heard.sort(key=lambda pair: self.far(odds[pair[1]], pair[1], hits[0].score))
+        doubts = self.doubts([[hit] for hit in hits])
+        odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, self.strangeness(hits), strict=True)]
+        order = sorted(range(len(hits)), key=lambda i: self.far(odds[i], hits[i], hits[0].score))
+        heard = [(doubts[i], hits[i]) for i in order]
+        (doubt, first), sure = heard[0], _probability(odds[order[0]])
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
         likely = hits[0].score >= config.likely and not self.names
-        (doubt, first), sure = heard[0], _probability(odds[heard[0][1]])
         if sure < DOUBT_OF_NAMED if first in named else doubt < (DOUBT if likely else FAINT):
             return self.standing(heard)
         tokens, leads = self.episodes.question(self.question), hits if likely else named
