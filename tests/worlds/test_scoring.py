@@ -30,6 +30,8 @@ def probe(answer: str | None, question: str = "In which year was Drahol Institut
         ("1721.", "1721"),
         ("March 14th", "14 march"),
         ("the 14th of March", "14 march"),
+        ("the 14th of March. 42 guests", "14 march 42 guests"),
+        ("14 March. 42 guests", "14 march 42 guests"),
         ("a copper-red lamp", "copper red lamp"),
         ("", ""),
     ],

@@ -33,9 +33,9 @@ def normalise(text: str) -> str:
     text = re.sub(r"[^\w\s.]|_", " ", text)
     text = re.sub(r"\b(a|an|the)\b", " ", text)
     text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", r"\1", text)
-    text = re.sub(rf"\b({_MONTH})\s+(\d{{1,2}})\b", r"\2 \1", text)
-    text = re.sub(rf"\b(\d{{1,2}})\s+of\s+({_MONTH})\b", r"\1 \2", text)
-    return " ".join(text.split())
+    text = re.sub(rf"\b(\d{{1,2}})\s+of\s+({_MONTH})\b", r"\1 \2", " ".join(text.split()))
+    # "9 December. 42 guests" has its day already.
+    return re.sub(rf"(?<!\d )\b({_MONTH}) (\d{{1,2}})\b", r"\2 \1", text)
 
 
 def contains(text: str, value: str) -> bool:
