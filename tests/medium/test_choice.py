@@ -261,6 +261,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         assert read({second: 0.95}, certain=2.0) == []
         led = read({second: 0.95}, together=0.97, certain=2.0)
         assert led[0] == second and len(led) > 1  # where nothing else answers, a pair in much doubt
+        assert read({second: 0.85}, together=0.97, certain=2.0) == [second]
         assert read({best: 0.4}, certain=2.0) == []  # a name is missing
         assert read({best: 0.04}, together=0.0, certain=2.0) == [best]
     led = read({}, together=0.1, certain=2.0)
