@@ -14,7 +14,7 @@ from fastslow.copying import rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import Row
 from fastslow.medium import choice as choice_module
-from fastslow.medium.choice import Choice
+from fastslow.medium.choice import Choice, lift, strangeness
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, telling_words
 from fastslow.medium.reader import POSE, Reader
 
@@ -63,7 +63,7 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
             return [known.get(int(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
 
         monkeypatch.setattr(Choice, "doubts", doubted)
-        monkeypatch.setattr(Choice, "strangeness", lambda _, found: [0.0] * len(found))
+        monkeypatch.setattr(Choice, "asked", lambda _, found: torch.zeros(len(found) + 1, 1))
         choice = choosing(core, reader, WHERE, *texts)
         assert {hit.episode for hit in hits(choice)} == {"0", "1", "2", "3"}
         return [int(hit.episode) for hit in choice.made(hits(choice))[0]]
@@ -193,15 +193,17 @@ def test_a_question_is_strange_where_the_reader_would_not_ask_it(
 
     def likely(_: Core, rows: list[Row], asked: list[int], adapters: list[Delta]) -> torch.Tensor:
         heard.append((rows, asked, adapters))
-        return torch.tensor([[-1.0, -2.0, -1.0], [-2.0, -1.5, -90.0]])
+        return torch.tensor([[-1.0, -2.0, -1.0], [-2.0, -1.5, -90.0], [-4.0, -1.0, -9.0]])
 
     monkeypatch.setattr(choice_module, "answer_log_probabilities", likely)
-    assert choice.strangeness(found) == pytest.approx([0.5 - 2.75, 5.0 - 2.75])  # one token counts at most 4 nats
-    ((rows, asked, adapters),) = heard
-    assert [row.prompt for row in rows] == [core.prompt(POSE)] * 2 and adapters == [reader.prose]
-    assert all(torch.equal(row.pages[0], choice.row([str(n)]).pages[0]) for n, row in enumerate(rows))
-    assert list(asked) == core.encode(WHERE)
-    choosing(core, reader, 200 * WHERE, "Kestrel Quamby lives in Tolvar.").strangeness(found[:1])
+    asked = choice.asked(found)
+    assert strangeness(asked) == pytest.approx([0.5 - 2.75, 5.0 - 2.75])  # one token counts at most 4 nats
+    assert lift(asked) == pytest.approx([3.0 - 1.0 + 4.0, 2.0 - 0.5 - 4.0])  # either way
+    ((rows, question, adapters),) = heard
+    assert [row.prompt for row in rows] == [core.prompt(POSE)] * 3 and adapters == [reader.prose]
+    assert all(torch.equal(row.pages[0], choice.row([str(n)]).pages[0]) for n, row in enumerate(rows[:2]))
+    assert not rows[2].pages and list(question) == core.encode(WHERE)
+    choosing(core, reader, 200 * WHERE, "Kestrel Quamby lives in Tolvar.").asked(found[:1])
     assert list(heard[1][1]) == core.encode(200 * WHERE)[:64]  # of a long question the beginning is enough
 
 
@@ -222,18 +224,19 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         doubts: dict[str, float],
         together: float = 1.0,
         certain: float = 0.6,
-        likely: float = 0.0,
         strange: dict[str, float] | None = None,
+        lifted: float = 20.0,
     ) -> tuple[list[str], bool]:
         def doubted(_: Choice, groups: list[list[Hit]]) -> list[float]:
             return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
 
-        def stranger(_: Choice, found: list[Hit]) -> list[float]:
-            return [(strange or {}).get(hit.episode, 0.0) for hit in found]
-
         monkeypatch.setattr(Choice, "doubts", doubted)
-        monkeypatch.setattr(Choice, "strangeness", stranger)
-        choice = choosing(core, reader, QUESTION, *texts, witnesses=1, certain=certain, likely=likely)
+        monkeypatch.setattr(Choice, "asked", lambda _, found: found)
+        monkeypatch.setattr(
+            choice_module, "strangeness", lambda found: [(strange or {}).get(hit.episode, 0.0) for hit in found]
+        )
+        monkeypatch.setattr(choice_module, "lift", lambda found: [lifted] * len(found))
+        choice = choosing(core, reader, QUESTION, *texts, witnesses=1, certain=certain)
         read, found = choice.made(hits(choice))
         return [hit.episode for hit in read], found
 
@@ -264,10 +267,8 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         assert read({second: 0.85}, together=0.97, certain=2.0) == [second]
         assert read({best: 0.4}, certain=2.0) == []  # a name is missing
         assert read({best: 0.04}, together=0.0, certain=2.0) == [best]
-    led = read({}, together=0.1, certain=2.0)
-    assert led[0] == best and len(led) > 1  # nobody alone, but together they do
-    assert read({}, together=0.9, certain=2.0) == []  # about something else: it has no name
-    assert read({best: 0.01}, together=0.0, likely=2.0) == [best]  # what hardly matches must be surer
-    assert read({best: 0.1}, certain=2.0, likely=2.0) == []
-    assert read({}, together=0.1, certain=2.0, likely=2.0) == []  # and leads nowhere
+    assert read({best: 0.9}, certain=2.0) == [best]  # in much doubt, but such a question is asked of it
+    assert read({best: 0.1}, certain=2.0, lifted=0.0) == []  # in little, but that is asked about anything
+    assert read({best: 0.01}, certain=2.0, lifted=0.0) == [best]
+    assert read({}, together=0.0, certain=2.0) == []  # and without names it leads nowhere
     assert chosen({}, together=0.9, certain=0.0) == ([best], False)  # about what was learned: the reader may say so

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from torch import Tensor
+
 from fastslow.copying import WORD, rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probabilities, generate
@@ -20,12 +22,12 @@ from fastslow.medium.episodes import Episodes, Hit, telling_words
 from fastslow.medium.reader import LONG, POSE, Reader
 from fastslow.medium.router import stem
 
-# The probability of "I don't know." from which a page is no witness, or no longer one beside a later page that takes
-# it back; and from which one that hardly matches is none. Where a page has every name in the question: from which it
-# is no sure one, and from which it is none, and two pages read together are none. Without a name: two pages.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO_NAMED, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98, 0.3
-# How much of the question's strangeness to a page counts as doubt; nats that one token of it counts at most; and how
-# many tokens are heard.
+# The probability of "I don't know." from which a page is no witness beside a later page that takes it back; and from
+# which one is none that lacks a name in the question, or that is asked a question without names. Where a page has every
+# name: from which it is no sure one, and from which it is none, and two pages read together are none.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
+# How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
+# tokens are heard.
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
@@ -84,21 +86,21 @@ class Choice:
         comes nearest and has every name in the question, and such a one with what it leads on to; or the best matches,
         in which the reader will find nothing, where they are surely what the question is about; or none."""
         config = self.episodes.config
-        doubts = self.doubts([[hit] for hit in hits])
-        odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, self.strangeness(hits), strict=True)]
+        doubts, asked = self.doubts([[hit] for hit in hits]), self.asked(hits)
+        odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked), strict=True)]
         order = sorted(range(len(hits)), key=lambda i: self.far(odds[i], hits[i], hits[0].score))
         heard = [(doubts[i], hits[i]) for i in order]
         (doubt, first), sure = heard[0], _probability(odds[order[0]])
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
-        likely = hits[0].score >= config.likely and not self.names
-        if sure < DOUBT_OF_NAMED if first in named else doubt < (DOUBT if likely else FAINT):
+        alone = doubt if self.names else _probability(_odds(doubt) - ASKED * lift(asked)[order[0]])
+        if sure < DOUBT_OF_NAMED if first in named else alone < FAINT:
             return self.standing(heard)
-        tokens, leads = self.episodes.question(self.question), hits if likely else named
-        pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
+        tokens = self.episodes.question(self.question)
+        pairs = [[hit, onward] for hit in named for onward in self.episodes.onward(tokens, [hit])]
         together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
         if sure < min(together, DOUBT_OF_LAST) and first in named:
             return self.standing(heard)
-        if together < (DOUBT_OF_TWO_NAMED if named else DOUBT_OF_TWO):
+        if together < DOUBT_OF_TWO:
             return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
@@ -119,15 +121,14 @@ class Choice:
                 doubts[i] = doubt
         return doubts
 
-    def strangeness(self, hits: Sequence[Hit]) -> list[float]:
-        """How much stranger the question is to each record alone than to all on average, in nats: the reader was also
-        taught to ask about what it remembers, and every token counts by how much likelier another record makes it.
-        It is the query likelihood of retrieval (Ponte and Croft 1998; Sachan et al. 2022, arXiv 2204.07496)."""
-        rows = [replace(self.row([hit.episode]), prompt=self.core.prompt(POSE)) for hit in hits]
-        asked = self.core.encode(self.question)[:ASKED_TOKENS]
-        found = answer_log_probabilities(self.core, rows, asked, [self.reader.prose])
-        behind = (found.amax(0) - found).clamp(max=STRANGE).sum(1)
-        return (behind - behind.mean()).tolist()
+    def asked(self, hits: Sequence[Hit]) -> Tensor:
+        """The log-probability (nats) of every token of the question where the reader asks about each record alone, and
+        in the last row about nothing, (records + 1, tokens). The reader was also taught to ask about what it remembers;
+        this is the query likelihood of retrieval (Ponte and Croft 1998; Sachan et al. 2022, arXiv 2204.07496)."""
+        rows = [replace(self.row(seen), prompt=self.core.prompt(POSE)) for seen in ([hit.episode] for hit in hits)]
+        nothing = replace(self.row([]), prompt=self.core.prompt(POSE))
+        question = self.core.encode(self.question)[:ASKED_TOKENS]
+        return answer_log_probabilities(self.core, [*rows, nothing], question, [self.reader.prose])
 
     def far(self, odds: float, hit: Hit, best: float) -> tuple[bool, float]:
         """How far a record is from answering, by the log-``odds`` of doubt: whether it is in doubt, and by how much. A
@@ -225,6 +226,20 @@ class Choice:
 
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told
+
+
+def strangeness(asked: Tensor) -> list[float]:
+    """How much stranger the question is to each record than to all on average, in nats: every token counts by how much
+    likelier another record makes it."""
+    alone = asked[:-1]
+    behind = (alone.amax(0) - alone).clamp(max=STRANGE).sum(1)
+    return (behind - behind.mean()).tolist()
+
+
+def lift(asked: Tensor) -> list[float]:
+    """How much likelier each record makes the question than nothing does, in nats: what is asked about anything in the
+    world is hardly lifted by a record that only looks like it."""
+    return (asked[:-1] - asked[-1]).clamp(-STRANGE, STRANGE).sum(1).tolist()
 
 
 def _odds(probability: float) -> float:

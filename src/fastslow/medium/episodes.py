@@ -25,10 +25,10 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
-    and the one that answers is read. Where none does, they are heard in pairs with each of the ``hops`` records that
-    they lead on to. Where that leaves the reader in doubt too, it reads the best ``witnesses``, but a
-    score below ``certain`` means that the question is about something else. Below ``likely`` a page must leave hardly
-    any doubt, and none leads on. ``budget`` bounds the tokens in sight.
+    and the one that answers is read. Where none does, those that have every name in the question are heard in pairs
+    with each of the ``hops`` records that they lead on to. Where that leaves the reader in doubt too, it reads the best
+    ``witnesses``, but a score below ``certain`` means that the question is about something else. ``budget`` bounds the
+    tokens in sight.
     ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
     (strength below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
     """
@@ -38,7 +38,6 @@ class RecallConfig:
     margin: float = 0.3
     witnesses: int = 2
     certain: float = 0.8
-    likely: float = 0.7
     hops: int = 2
     budget: int = 400
     half_life: float = 30 * DAY
