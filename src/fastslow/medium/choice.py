@@ -125,10 +125,10 @@ class Choice:
         """The log-probability (nats) of every token of the question where the reader asks about each record alone, and
         in the last row about nothing, (records + 1, tokens). The reader was also taught to ask about what it remembers;
         this is the query likelihood of retrieval (Ponte and Croft 1998; Sachan et al. 2022, arXiv 2204.07496)."""
-        rows = [replace(self.row(seen), prompt=self.core.prompt(POSE)) for seen in ([hit.episode] for hit in hits)]
-        nothing = replace(self.row([]), prompt=self.core.prompt(POSE))
+        alone = [[hit.episode] for hit in hits]
+        rows = [replace(self.row(seen), prompt=self.core.prompt(POSE)) for seen in (*alone, [])]
         question = self.core.encode(self.question)[:ASKED_TOKENS]
-        return answer_log_probabilities(self.core, [*rows, nothing], question, [self.reader.prose])
+        return answer_log_probabilities(self.core, rows, question, [self.reader.prose])
 
     def far(self, odds: float, hit: Hit, best: float) -> tuple[bool, float]:
         """How far a record is from answering, by the log-``odds`` of doubt: whether it is in doubt, and by how much. A
