@@ -24,11 +24,13 @@ from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back; and from
 # which one is none that lacks a name in the question, or that is asked a question without names. Where a page has every
-# name: from which it is no sure one, and from which it is none, and two pages read together are none.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
+# name: from which it is no sure one, and from which it is none.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST = 0.5, 0.05, 0.2, 0.9
+DOUBT_OF_TWO, DOUBT_OF_TWO_NAMELESS = 0.98, 0.3  # from which two pages read together are none
 # How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
 # tokens are heard.
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
+STRAYS = 8.0  # odds of doubt, times the number of records, from which a question without names is about something else
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
@@ -80,6 +82,13 @@ class Choice:
         rare = {word for word in rare_words(self.core, asked) if not word[0].islower()}
         return rare | {word for word in WORD.findall(asked) if word.isdigit()}
 
+    @property
+    def stray(self) -> float:
+        """The log-odds below which a question without names is about the record that answers it. The more records there
+        are, the surer is the surest that something from anywhere in the world strays upon: a false alarm of odds p is
+        met once in 1 / p records (Bonferroni's bound)."""
+        return min(_odds(FAINT), math.log(STRAYS / len(self.episodes.records)))
+
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
         surely answers the question by itself, or what takes it back; or, where none does, the surer one of that which
@@ -92,17 +101,22 @@ class Choice:
         heard = [(doubts[i], hits[i]) for i in order]
         (doubt, first), sure = heard[0], _probability(odds[order[0]])
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
-        alone = doubt if self.names else _probability(_odds(doubt) - ASKED * lift(asked)[order[0]])
-        if sure < DOUBT_OF_NAMED if first in named else alone < FAINT:
+        certain = hits[0].score >= config.certain
+        if first in named:
+            answers = sure < DOUBT_OF_NAMED
+        elif self.names:
+            answers = doubt < FAINT
+        else:
+            answers = _odds(doubt) - ASKED * lift(asked)[order[0]] < self.stray
+        if answers:
             return self.standing(heard)
-        tokens = self.episodes.question(self.question)
-        pairs = [[hit, onward] for hit in named for onward in self.episodes.onward(tokens, [hit])]
+        tokens, leads = self.episodes.question(self.question), hits if certain and not self.names else named
+        pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
         together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
         if sure < min(together, DOUBT_OF_LAST) and first in named:
             return self.standing(heard)
-        if together < DOUBT_OF_TWO:
+        if together < (DOUBT_OF_TWO if self.names else DOUBT_OF_TWO_NAMELESS):
             return self.episodes.within_budget(pair), True
-        certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
 
     # ------------------------------------------------------------------ how sure
