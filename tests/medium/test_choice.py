@@ -271,7 +271,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     assert read({best: 0.1}, certain=2.0, lifted=0.0) == []  # in little, but that is asked about anything
     with monkeypatch.context() as many:
         assert read({best: 0.01}, certain=2.0, lifted=0.0) == [best]
-        many.setattr(choice_module, "STRAYS", choice_module.STRAYS / 1000)  # as if there were 1,000 times as many records
+        many.setattr(choice_module, "STRAYS", choice_module.STRAYS / 1000)  # as if there were 1,000 times as many
         assert read({best: 0.01}, certain=2.0, lifted=0.0) == []
     assert read({}, together=0.0, certain=2.0) == []  # and without names it leads nowhere
     assert len(read({}, together=0.2, certain=0.0)) > 1  # unless it is surely about what was learned
