@@ -24,9 +24,8 @@ from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back; and from
 # which one is none that lacks a name in the question, or that is asked a question without names. Where a page has every
-# name: from which it is no sure one, and from which it is none.
-DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST = 0.5, 0.05, 0.2, 0.9
-DOUBT_OF_TWO, DOUBT_OF_TWO_NAMELESS = 0.98, 0.3  # from which two pages read together are none
+# name: from which it is no sure one, and from which it is none, and two pages read together are none.
+DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
 # How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
 # tokens are heard.
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
@@ -101,7 +100,6 @@ class Choice:
         heard = [(doubts[i], hits[i]) for i in order]
         (doubt, first), sure = heard[0], _probability(odds[order[0]])
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
-        certain = hits[0].score >= config.certain
         if first in named:
             answers = sure < DOUBT_OF_NAMED
         elif self.names:
@@ -110,13 +108,14 @@ class Choice:
             answers = _odds(doubt) - ASKED * lift(asked)[order[0]] < self.stray
         if answers:
             return self.standing(heard)
-        tokens, leads = self.episodes.question(self.question), hits if certain and not self.names else named
-        pairs = [[hit, onward] for hit in leads for onward in self.episodes.onward(tokens, [hit])]
+        tokens = self.episodes.question(self.question)
+        pairs = [[hit, onward] for hit in named for onward in self.episodes.onward(tokens, [hit])]
         together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
         if sure < min(together, DOUBT_OF_LAST) and first in named:
             return self.standing(heard)
-        if together < (DOUBT_OF_TWO if self.names else DOUBT_OF_TWO_NAMELESS):
+        if together < DOUBT_OF_TWO:
             return self.episodes.within_budget(pair), True
+        certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
 
     # ------------------------------------------------------------------ how sure
