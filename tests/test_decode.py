@@ -11,6 +11,7 @@ from torch import Tensor
 from fastslow.core import Core, Delta
 from fastslow.decode import (
     LIVE,
+    LONG,
     PAD,
     SINK,
     Row,
@@ -67,6 +68,16 @@ def test_pages_see_the_sink_and_themselves_and_the_prompt_sees_all_before_it() -
         "1111110",
         "1111111",
     ]
+
+
+def test_a_long_page_sees_itself_wholly_and_nothing_else() -> None:
+    for length, whole in ((LONG, False), (LONG + 1, True)):
+        rows = seen([PAD, SINK, 1, *[2] * length, LIVE])
+        assert all(row[:3] == "010" and row[-1] == "0" for row in rows[3:-1])
+        assert [row[3:-1] for row in rows[3:-1]] == [
+            "1" * length if whole else "1" * (i + 1) + "0" * (length - i - 1) for i in range(length)
+        ]
+        assert rows[-1] == "0" + "1" * (length + 3)
 
 
 def test_padding_is_seen_by_nothing_but_itself() -> None:

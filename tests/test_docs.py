@@ -182,6 +182,7 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"without a trained reader it is {RouterWeights.untrained(8).threshold}."),
         ("reading", f"an adapter of rank {ReaderRecipe().rank} on"),
         ("reading", f"has more than {LONG} tokens"),
+        ("reading", f"A page of more than {LONG} tokens is read both ways"),
         ("rates", f"asked in up to {study.TOLD} wordings"),
         ("guarantees", f"at most {recall.budget} tokens of pages"),
         ("quickstart", f"needs {cores.DEFAULT_CORE_NEEDS // 1_000_000} MB"),

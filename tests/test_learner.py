@@ -156,6 +156,16 @@ def test_a_question_reads_the_record_and_the_reading_is_logged(home: Path, core:
         assert learner.ask(QUESTION, max_tokens=4).text == answer.text
 
 
+def test_an_answer_from_pages_that_is_cut_off_keeps_its_whole_sentences(home: Path, core: Core) -> None:
+    ids = core.encode("In 1721. The founding year of")
+    read, bare = Row([1], (core.hidden(A),)), Row([1])
+    with open_home(home, core, NO_FAST) as learner:
+        assert learner._said(read, ids, len(ids)) == "In 1721."
+        assert learner._said(read, ids, len(ids) + 1) == core.decode(ids)  # it ended there by itself
+        assert learner._said(bare, ids, len(ids)) == core.decode(ids)  # the bare core's answers are left as they are
+        assert learner._said(read, ids[:2], 2) == core.decode(ids[:2])  # nothing whole to keep
+
+
 def test_an_unrelated_question_reads_nothing_and_is_not_logged(home: Path, core: Core) -> None:
     question = "Qxz vbn plk?"
     with open_home(home, core, NO_FAST) as learner:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastslow.core import Core, Delta
+from fastslow.decode import LONG
 from fastslow.lessons import Lesson, answer_loss, make_lesson
 from fastslow.medium.reader import new_adapter
 
@@ -27,7 +28,8 @@ def test_a_branch_gives_the_loss_and_the_gradient_of_a_row_of_its_own(
     core = Core.load(str(tiny_core_folders), dtype=torch.float32)
     if not prefixed:
         monkeypatch.setattr(core, "prompt", core.encode)  # prompts that begin differently share no beginning
-    pages = (core.hidden("The founding year of the institute is 1721."), core.hidden("Mira lives in Tolvar."))
+    pages = (core.hidden("The founding year of the institute is 1721."), core.hidden("Mira lives in Tolvar. " * 20))
+    assert len(pages[0]) <= LONG < len(pages[1])  # a page that sees itself wholly is among them
     shared = [make_lesson(core, question, answer, pages) for question, answer in ASKED]
     shared = [Lesson(x.prompt, x.answer, pages) for x in shared] + [make_lesson(core, "Alone?", "Yes.")]
     apart = [Lesson(x.prompt, x.answer, (*x.pages,)) for x in shared]

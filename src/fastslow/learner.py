@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from fastslow.reports import Answer, Episode, Read, Receipt, SleepReport, Status
 from fastslow.slow.skills import Skill
 from fastslow.store import Home, io
 from fastslow.tiers import ALL, LearnerConfig, Progress, Reading, Tiers, Told
+
+WHOLE = re.compile(r".*[.!?](?=\s)", re.DOTALL)  # the whole sentences of a text that may break off
 
 
 class Learner:
@@ -165,7 +168,14 @@ class Learner:
         return replace(reading, row=replace(reading.row, prompt=self.core.prompt([*messages[:-1], asked])))
 
     def _decode(self, row: Row, deltas: Sequence[Delta], max_tokens: int) -> str:
-        return self.core.decode(generate(self.core, [row], deltas, max_tokens=max_tokens)[0])
+        return self._said(row, generate(self.core, [row], deltas, max_tokens=max_tokens)[0], max_tokens)
+
+    def _said(self, row: Row, ids: list[int], max_tokens: int) -> str:
+        """The answer as text. Of one from pages that was cut off only whole sentences are kept, if there is any: what
+        the reader says first is the answer, and the sentence behind it says where that stands."""
+        text = self.core.decode(ids)
+        whole = WHOLE.match(text) if row.pages and len(ids) >= max_tokens else None
+        return whole[0] if whole else text
 
     def trace(self, question: str, max_tokens: int = 48) -> Trace:
         """Answer, and tell what the answer rests on: everything that was read, and how many nats the log-probability
@@ -179,7 +189,8 @@ class Learner:
             for tier, what, text, weight, through, without in self._ablations(reading, prompt)
         ]
         bare = self._decode(Row(prompt), (), max_tokens)
-        return Trace(_as_answer(self.core.decode(ids), reading, len(prompt)), bare, tuple(lines))
+        said = self._said(reading.row, ids, max_tokens)
+        return Trace(_as_answer(said, reading, len(prompt)), bare, tuple(lines))
 
     def _ablations(
         self, reading: Reading, bare: list[int]

@@ -4,9 +4,11 @@ from random import Random
 
 import pytest
 
+from fastslow.medium import corpus
 from fastslow.medium.corpus import Ask
 from fastslow.medium.train_reader import answer_text
 from fastslow.worlds import manuals
+from fastslow.worlds.invented import Paragraph, Probe
 from fastslow.worlds.scoring import contains
 
 
@@ -36,3 +38,24 @@ def test_an_answer_of_code_keeps_its_letters() -> None:
     paragraph = next(p for p in manuals.paragraphs(0, 60, name) if any("--" in str(q.answer) for q in p.probes))
     flag = next(q for q in paragraph.probes if "--" in str(q.answer))
     assert answer_text(Ask(flag, (0,))) == f"{flag.answer}."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("It was built in 1721. The lamp burns oil.", "The lamp burns oil."),
+        ("A day long; the lamp burns oil; " + "and so on " * 10 + "it went.", "The lamp burns oil."),
+        (" ".join(["word"] * 30) + " oil", None),
+    ],
+)
+def test_prose_is_answered_with_the_sentence_behind_the_value(text: str, sentence: str | None) -> None:
+    probe = Probe("direct", "What does the lamp burn?", "oil", "passage", ())
+    (ask,) = corpus._asked([Paragraph(text, [probe])])[1]
+    assert ask.probe.sentence == sentence
+    assert answer_text(ask) == "Oil."
+    assert answer_text(ask, prose=True) == ("Oil. " + sentence if sentence else "Oil.")
+
+
+def test_a_sentence_that_begins_with_the_value_stands_alone() -> None:
+    ask = Ask(Probe("direct", "Who rows?", "Mara Holt", "passage", (), "Mara Holt rows."), (0,))
+    assert answer_text(ask, prose=True) == "Mara Holt rows."

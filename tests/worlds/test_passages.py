@@ -48,6 +48,17 @@ def test_answers_stand_in_their_passage() -> None:
     assert len(missing) <= 0.02 * len(told), missing
 
 
+def test_sentences_hold_the_answer_and_ask_nothing() -> None:
+    made = [probe for block in passages() for probe in filled(block, Random(6), name).probes]
+    said = [(p.answer, p.sentence) for p in made if p.answer is not None and p.sentence]
+    assert len(said) > 12_000
+    assert not [p.question for p in made if p.answer is None and p.sentence]
+    assert not [sentence for _, sentence in said if SLOT.search(sentence) or len(sentence.split()) > 25]
+    assert all(sentence.endswith((".", '"', "`")) for _, sentence in said)
+    missing = [(answer, sentence) for answer, sentence in said if not contains(sentence, answer)]
+    assert len(missing) <= 0.01 * len(said), missing
+
+
 def test_a_world_draws_its_own_names_and_values() -> None:
     one, again, other = paragraphs(1, 30, name), paragraphs(1, 30, name), paragraphs(2, 30, name)
     assert one == again and len(one) == 30

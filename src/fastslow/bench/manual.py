@@ -29,9 +29,8 @@ from fastslow.learner import Learner
 from fastslow.medium.episodes import telling_words
 from fastslow.reports import Episode
 from fastslow.store import io
-from fastslow.worlds.scoring import contains
+from fastslow.worlds.scoring import MAX_WORDS, contains
 
-MAX_WORDS = 40  # of an answer that counts
 MAX_TOKENS = 32  # as many as every baseline gets
 SPLITS = ("tune", "test")
 

@@ -24,6 +24,7 @@ from fastslow.worlds import manuals, passages
 from fastslow.worlds.heard import QUESTION_AROUND, STATEMENT_AROUND, around
 from fastslow.worlds.invented import ENTITY, PROBE_KINDS, Paragraph, Probe, ProbeKind, RelationSet, World
 from fastslow.worlds.names import FIRM_WORDS, Split
+from fastslow.worlds.scoring import contains
 
 NAMED = frozenset(ENTITY.values())
 ONSETS = tuple(re.findall(r"\w+", "b c d f g h j k l m n p qu r s t v w y z ch sh th bl cl gl pl br cr fr gr tr st sw"))
@@ -34,6 +35,7 @@ SPEECH: tuple[tuple[Split, RelationSet], ...] = (
     *(("train", "all"), ("train", "shared")),
     *(("train", "all"), ("tune", "shared")),
 )
+SENTENCE = 20  # words of an answer in a sentence
 ASKED: tuple[ProbeKind, ...] = PROBE_KINDS
 Genre = Literal["lines", "paragraphs", "manual", "passages"]
 GENRES: tuple[Genre, ...] = ("lines", "paragraphs", "manual", "passages")
@@ -117,8 +119,9 @@ def _renamed(world: World, texts: list[str], asks: list[Ask]) -> tuple[list[str]
         return pattern.sub(lambda m: new[m[0]], text)
 
     def ask_renamed(ask: Ask) -> Ask:
-        answer = None if ask.probe.answer is None else rename(ask.probe.answer)
-        return replace(ask, probe=replace(ask.probe, question=rename(ask.probe.question), answer=answer))
+        probe = ask.probe
+        answer, sentence = (None if text is None else rename(text) for text in (probe.answer, probe.sentence))
+        return replace(ask, probe=replace(probe, question=rename(probe.question), answer=answer, sentence=sentence))
 
     return [rename(text) for text in texts], [ask_renamed(ask) for ask in asks]
 
@@ -164,11 +167,23 @@ def _lines(world: World) -> tuple[list[str], list[Ask]]:
 
 def _asked(paragraphs: Sequence[Paragraph]) -> tuple[list[str], list[Ask]]:
     asks = [
-        Ask(probe, () if probe.answer is None else (i,))
+        Ask(_in_a_sentence(probe, paragraph.text), () if probe.answer is None else (i,))
         for i, paragraph in enumerate(paragraphs)
         for probe in paragraph.probes
     ]
     return [p.text for p in paragraphs], asks
+
+
+def _in_a_sentence(probe: Probe, text: str) -> Probe:
+    """The probe with a sentence: its own, or the first of the text, or clause where that is long, with the answer."""
+    if probe.answer is None or probe.sentence:
+        return probe
+    for ends in (r"(?<=[.!?]) ", r"(?<=[.!?;]) ", r"(?<=[.!?;:]) |, "):
+        part = next((part for part in re.split(ends, text) if contains(part, probe.answer)), "")
+        if 0 < len(part.split()) <= SENTENCE:
+            whole = part.rstrip(".;:,")
+            return replace(probe, sentence=whole[:1].upper() + whole[1:] + ".")
+    return probe
 
 
 @torch.no_grad()

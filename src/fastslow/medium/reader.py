@@ -24,12 +24,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fastslow.core import Core, Delta
+from fastslow.decode import LONG
 from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 
 FORMAT = "2"
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
-LONG = 48  # tokens of a page: a longer one is prose
 
 
 @dataclass(frozen=True, eq=False)

@@ -211,7 +211,8 @@ class _Drawer:
         asked = self._draw(course, known, round(count * (1 - withheld)))
         asked += self._draw(course, unknown, count - len(asked), {_sort(course.stream.asks[n]) for n in known})
         asks, pages = course.stream.asks, self._pages(course.stream, chosen)
-        answers = [answer_text(asks[n]) if n in known else UNKNOWN for n in asked]
+        prose = self.diet is PROSE
+        answers = [answer_text(asks[n], prose) if n in known else UNKNOWN for n in asked]
         lessons = [
             make_lesson(self.core, asks[n].probe.question, text, pages) for n, text in zip(asked, answers, strict=True)
         ]
@@ -295,9 +296,13 @@ def _sort(ask: Ask) -> str:
     return "name" if ask.probe.value_kind in corpus.NAMED else ask.probe.value_kind
 
 
-def answer_text(ask: Ask) -> str:
-    """The answer as a reader should give it: the value and a full stop, or that it is not known."""
-    if ask.probe.answer is None:
+def answer_text(ask: Ask, prose: bool = False) -> str:
+    """The answer as a reader should give it: the value and a full stop, of ``prose`` the sentence that says so behind
+    it, unless that begins with the value anyhow; or that it is not known."""
+    text, sentence = ask.probe.answer, ask.probe.sentence
+    if text is None:
         return UNKNOWN
-    text = ask.probe.answer
-    return text + "." if ask.probe.value_kind == "code" else text[:1].upper() + text[1:] + "."
+    if prose and sentence and sentence.casefold().startswith(text.casefold()):
+        return sentence
+    value = text + "." if ask.probe.value_kind == "code" else text[:1].upper() + text[1:] + "."
+    return f"{value} {sentence}" if prose and sentence else value

@@ -75,13 +75,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Probe:
-    """One question; an answer of None means that no taught value may be given."""
+    """One question; an answer of None means that no taught value may be given. ``sentence`` is the answer in a sentence
+    of its own, where somebody has written one."""
 
     kind: ProbeKind
     question: str
     answer: str | None
     value_kind: str
     facts: tuple[str, ...]
+    sentence: str | None = None
 
 
 @dataclass(frozen=True)

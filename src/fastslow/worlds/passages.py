@@ -5,11 +5,12 @@ answer it.
 `passages/*.txt`: passages apart by an empty line. Each is text, then lines of questions:
 
     The ferry {X} crosses {1=twice|once|three times} a day, except in {m}, when {P} repairs it.
-    ? How often does the {X} cross? | How many trips can a passenger of the {X} choose from? => {1} a day
+    ? How often does the {X} cross? | How many trips are there? => {1} a day => The {X} crosses {1} a day.
     - Who repaired the boat of {P}? | How often does {P} cross?
 
-``?`` leads questions with an answer, ``-`` those that the passage does not answer, ``|`` stands between wordings. What
-stands in braces is drawn anew for every world: a name, a number, or one of the choices written out at its first use.
+``?`` leads questions with an answer, which may stand in a sentence behind it, ``-`` those that the passage does not
+answer, ``|`` stands between wordings. What stands in braces is drawn anew for every world: a name, a number, or one of
+the choices written out at its first use.
 """
 
 from __future__ import annotations
@@ -92,12 +93,15 @@ def filled(block: str, rng: Random, name: Callable[[Random], str]) -> Paragraph:
 
 
 def _asked(line: str, fill: Callable[[str], str]) -> list[Probe]:
-    wordings, arrow, answer = line[2:].partition(" => ")
+    wordings, arrow, told = line[2:].partition(" => ")
+    answer, _, sentence = told.partition(" => ")
     if (line[0] == "?") != bool(arrow and answer.strip()):
         raise ValueError(f"a question after `?` has an answer behind `=>`, one after `-` has none: {line!r}")
     kinds: tuple[ProbeKind, ...] = ("direct", "paraphrase") if arrow else ("neighbour",)
     questions = [fill(wording.strip()) for wording in wordings.split(" | ")]
     text, value_kind = fill(answer.strip()) or None, "code" if CODE.match(answer.strip()) else "passage"
+    whole = fill(sentence.strip()) or None
     return [
-        Probe(kinds[min(n, len(kinds) - 1)], question, text, value_kind, ()) for n, question in enumerate(questions)
+        Probe(kinds[min(n, len(kinds) - 1)], question, text, value_kind, (), whole)
+        for n, question in enumerate(questions)
     ]
