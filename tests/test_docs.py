@@ -14,11 +14,11 @@ import fastslow
 from fastslow import copying, core, cores, errors, reports, settings, tiers
 from fastslow.bench import manual
 from fastslow.cli.main import app
+from fastslow.decode import LONG
 from fastslow.errors import InputError
 from fastslow.fast.trajectory import FastConfig
 from fastslow.medium import choice, pages
 from fastslow.medium.episodes import RecallConfig
-from fastslow.medium.reader import LONG
 from fastslow.medium.router import COMMON, RouterWeights
 from fastslow.medium.train_reader import ReaderRecipe
 from fastslow.reports import Episode

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fastslow.copying import WORD, rare_words
 from fastslow.core import Core, Delta
-from fastslow.decode import Row, answer_log_probabilities, generate
+from fastslow.decode import LONG, Row, answer_log_probabilities, generate
 from fastslow.lessons import refusal
 from fastslow.medium.episodes import Episodes, Hit, telling_words
-from fastslow.medium.reader import LONG, POSE, Reader
+from fastslow.medium.reader import POSE, Reader
 from fastslow.medium.router import stem
 
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back; and from
