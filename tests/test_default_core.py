@@ -13,6 +13,7 @@ from fastslow.core import Core
 from fastslow.decode import Row, generate
 from fastslow.fast import trajectory
 from fastslow.medium import reader as readers
+from fastslow.medium.episodes import Hit
 from fastslow.worlds import is_correct
 from fastslow.worlds.invented import Probe, World
 
@@ -90,6 +91,28 @@ def test_a_reopened_home_answers_the_same(core: Core, learner: Learner, world: W
     with Learner.open(learner.home.folder, core) as again:
         assert again.tiers.hash() == learner.tiers.hash()
         assert [again.ask(probe.question, 24).text for probe in direct(world)] == answers
+
+
+@pytest.mark.parametrize(
+    ("text", "middle"),
+    [
+        ("Kestrel Quamby lives in Tolvar.", {"Tolvar"}),
+        ("Records give Tolvar as the home of Kestrel Quamby.", {"Tolvar"}),
+        ("In London, Kestrel Quamby met Anna.", {"London", "Anna"}),
+        ("Kestrel Quamby works for Tolvar Trust in London.", {"Tolvar"}),  # the rare name leads to no other trust
+        ("Zyxwvut is the town of Kestrel Quamby. It was founded in 1721.", {"Zyxwvut", "1721"}),
+        ("Kestrel Quamby is a cook.", set()),
+    ],
+)
+def test_a_record_leads_on_over_the_names_that_the_question_lacks(
+    core: Core, tmp_path: Path, text: str, middle: set[str]
+) -> None:
+    question = "Where does Kestrel Quamby live?"
+    with Learner.open(tmp_path / "home", core) as learner:
+        told = learner.learn(text).id
+        assert learner.tiers.reader
+        choice = learner.tiers.choice(question, core.prompt(question), learner.tiers.reader)
+        assert choice.middle(Hit(told, 1.0)) == middle
 
 
 def test_a_sleep_moves_facts_into_slow_weights(core: Core, tmp_path: Path) -> None:

@@ -168,10 +168,10 @@ def _copying(
     return raised
 
 
-def left_pad(prompts: Sequence[list[int]], filler: int) -> tuple[Tensor, Tensor]:
+def left_pad(prompts: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:
     """Token ids (B, T) and their attention mask (B, T), 1 where a token is real."""
     length = max(len(p) for p in prompts)
-    ids = torch.tensor([[filler] * (length - len(p)) + p for p in prompts])
+    ids = torch.tensor([[filler] * (length - len(p)) + [*p] for p in prompts])
     mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
     return ids, mask
 
@@ -205,11 +205,16 @@ class _MemoryStepper:
     def __init__(self, core: Core, rows: Sequence[Row]):
         self.core, self.bottom_cache, self.top_cache = core, new_cache(), new_cache()
         self.rows = rows
-        self.ids, self.mask = left_pad([row.prompt for row in rows], core.sink_id)
-        self.segments = torch.empty(0)
+        self.mask = self.segments = torch.empty(0)
 
     def prefill(self, keep: int) -> Tensor:
-        states = self._bottom(self.ids, (self.mask.cumsum(1) - 1).clamp(min=0))
+        # The bottom half sees the prompt alone, so rows with the same prompt share one pass of it.
+        prompts = list(dict.fromkeys(tuple(row.prompt) for row in self.rows))
+        which = torch.tensor([prompts.index(tuple(row.prompt)) for row in self.rows])
+        ids, self.mask = left_pad(prompts, self.core.sink_id)
+        states = self._bottom(ids, (self.mask.cumsum(1) - 1).clamp(min=0))[which]
+        self.bottom_cache.batch_select_indices(which)
+        self.mask = self.mask[which]
         live = [states[i, -len(row.prompt) :] for i, row in enumerate(self.rows)]
         sink = self.core.sink() if any(row.pages for row in self.rows) else states[:0, 0]
         hidden, self.segments, position = lay_out(live, [row.pages for row in self.rows], sink)

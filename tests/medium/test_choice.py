@@ -214,7 +214,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     texts = [
         "Kestrel Quamby launches on the 4th of May 1721.",
         "Kestrel Quamby lives in Tolvar.",
-        "The 4th of May 1721.",
+        "Tolvar launches on the 4th of May 1721.",
     ]
     monkeypatch.setattr(Choice, "names", set())
     best, second = (hit.episode for hit in hits(choosing(core, reader, QUESTION, *texts))[:2])
@@ -260,6 +260,9 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         assert led[0] == second and len(led) > 1  # unless a pair is surer
         assert read({second: 0.15}, together=0.0, certain=2.0) == [second]  # and it is not sure by itself
         assert read({second: 0.8}, together=0.75, certain=2.0, strange={second: -10.0}) == [second]
+        led = read({second: 0.8}, together=0.3, certain=2.0, strange={second: -10.0})
+        assert led[0] == second and len(led) > 1  # or asked of it, but itself in doubt, and a pair is much surer
+        assert read({second: 0.45}, together=0.0, certain=2.0, strange={second: -10.0}) == [second]
         assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []
         led = read({second: 0.95}, together=0.97, certain=2.0)

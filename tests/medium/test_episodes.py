@@ -178,7 +178,7 @@ def test_no_more_records_than_the_config_says(core: Core) -> None:
     episodes = taught(core, *texts, config=RecallConfig(direct=3, hops=2, margin=1.0), threshold=0.1)
     question = episodes.question("Where does Mira live?")
     hits = episodes.select(question)
-    assert len(hits) == 3 and len(episodes.onward(question, hits)) == 2
+    assert len(hits) == 3 and len(episodes.onward(question, hits[0], ["house"])) == 2
 
 
 def test_the_budget_bounds_the_tokens_in_sight_but_for_the_first(core: Core) -> None:
@@ -195,16 +195,17 @@ def test_a_second_hop_reaches_what_the_first_record_points_to(core: Core) -> Non
     question = episodes.question("Who leads the firm that Mira works for?")
     hits = episodes.select(question)
     assert [(h.episode, h.through) for h in hits] == [("e0", None)]
-    onward = episodes.onward(question, hits)
-    assert (onward[0].episode, onward[0].through) == ("e1", "e0")
-    assert episodes.onward(question, []) == []
+    onward = episodes.onward(question, hits[0], ["Qoriva"])
+    assert [(h.episode, h.through) for h in onward] == [("e1", "e0")]
+    assert episodes.onward(question, hits[0], ["Dunsel", "Mira"]) == onward
+    assert episodes.onward(question, hits[0], []) == episodes.onward(question, hits[0], ["Mira"]) == []
 
 
 def test_nothing_is_reached_through_a_record_that_says_no_more_than_the_question(core: Core) -> None:
     episodes = taught(core, "Mira works for Qoriva.", "Qoriva is led by Dunsel.", threshold=0.1)
     question = episodes.question("Mira works for Qoriva.")
-    hits = [hit for hit in episodes.select(question) if hit.episode == "e0"]
-    assert episodes.onward(question, hits) == []
+    (hit,) = [hit for hit in episodes.select(question) if hit.episode == "e0"]
+    assert episodes.onward(question, hit, ["Qoriva"]) == []
 
 
 def test_an_unknown_episode_is_an_error(core: Core) -> None:

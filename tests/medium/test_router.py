@@ -1,11 +1,13 @@
 """The router: the same words match, what is related is found in order, and what is not finds exactly nothing."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from fastslow.core import Core
+from fastslow.decode import LONG
 from fastslow.medium.episodes import Episodes
 from fastslow.medium.pages import Standard
 from fastslow.medium.router import COMMON, KeyTable, RouterWeights, Tokens, stem, word_codes
@@ -42,6 +44,15 @@ def test_a_score_is_the_average_over_telling_tokens() -> None:
     half = scores(question, tokens([5], 1))[0]  # a state of zero matches every vector with 0
     c = COMMON
     assert half == pytest.approx((c / (c + 1)) / (c / (c + 1) + 0.5**4))
+
+
+def test_of_prose_words_count_by_their_inverse_document_frequency() -> None:
+    question = Tokens(torch.zeros(2, 8), torch.tensor([5, 6]), torch.tensor([1.0, 0.5]))
+    page = tokens([5, *range(100, 100 + LONG)], 1)
+    first, second = math.log1p(1.5 / 1.5), math.log1p(2.5 / 0.5)  # two records: one has 5 and none has 6
+    assert scores(question, page, tokens([7], 2))[0] == pytest.approx(first / (first + 0.5**2 * second))
+    statement = tokens([5, *range(100, 99 + LONG)], 1)
+    assert scores(question, statement, tokens([7], 2))[0] == scores(question, tokens([5], 1))[0]
 
 
 def test_a_word_that_is_said_everywhere_tells_less() -> None:

@@ -22,15 +22,18 @@ from fastslow.medium.episodes import Episodes, Hit, telling_words
 from fastslow.medium.reader import POSE, Reader
 from fastslow.medium.router import stem
 
-# The probability of "I don't know." from which a page is no witness beside a later page that takes it back; and from
-# which one is none that lacks a name in the question, or that is asked a question without names. Where a page has every
-# name: from which it is no sure one, and from which it is none, and two pages read together are none.
+OPENING = re.compile(r"(?:^|[.!?:>]\s+)([^\W_]+)")
+# The probability of "I don't know." from which a page is no witness beside a later page that takes it back, and may be
+# the first of two; and from which one is none that lacks a name in the question, or that is asked a question without
+# names. Where a page has every name: from which it is no sure one, and from which it is none, and two pages read
+# together are none.
 DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
 # How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
 # tokens are heard.
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 STRAYS = 8.0  # odds of doubt, times the number of records, from which a question without names is about something else
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
+SURER = 1.0  # nats by which two pages must be surer than a first one that seems to be what is asked about
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
 OWN_ANSWER = 24  # tokens of what a record answers alone
@@ -81,6 +84,16 @@ class Choice:
         rare = {word for word in rare_words(self.core, asked) if not word[0].islower()}
         return rare | {word for word in WORD.findall(asked) if word.isdigit()}
 
+    def middle(self, hit: Hit) -> set[str]:
+        """What a record may lead on to: its names and figures that are not in the question, the rare ones if there are
+        any ("Nanind Trust" leads to no other trust). A sentence begins with a name where the core writes its first word
+        in several pieces without the capital."""
+        text = self.written(hit.episode)
+        opening = {word for word in OPENING.findall(text) if len(self.core.encode(f" {word.lower()}")) == 1}
+        names = {word for word in WORD.findall(text) if word[0].isupper() or word.isdigit()}
+        names -= opening | set(WORD.findall(self.question))
+        return names & rare_words(self.core, text) or names
+
     @property
     def stray(self) -> float:
         """The log-odds below which a question without names is about the record that answers it. The more records there
@@ -106,12 +119,14 @@ class Choice:
             answers = doubt < FAINT
         else:
             answers = _odds(doubt) - ASKED * lift(asked)[order[0]] < self.stray
-        if answers:
+        leads = first in named and doubt >= DOUBT
+        if answers and not leads:
             return self.standing(heard)
         tokens = self.episodes.question(self.question)
-        pairs = [[hit, onward] for hit in named for onward in self.episodes.onward(tokens, [hit])]
+        pairs = [[hit, other] for hit in named for other in self.episodes.onward(tokens, hit, self.middle(hit))]
         together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
-        if sure < min(together, DOUBT_OF_LAST) and first in named:
+        surer = leads and _odds(together) < _odds(doubt) - SURER
+        if not surer and (answers or (sure < min(together, DOUBT_OF_LAST) and first in named)):
             return self.standing(heard)
         if together < DOUBT_OF_TWO:
             return self.episodes.within_budget(pair), True

@@ -7,14 +7,15 @@ the others, and taking one out leaves exactly what there would be without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from fastslow.core import Core
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.router import WORD, Key, KeyTable, RouterWeights, Tokens, stem, word_codes
+from fastslow.medium.router import WORD, Key, KeyTable, RouterWeights, Tokens, stem, word_code, word_codes
 from fastslow.state import State
 
 DAY = 86_400.0
@@ -38,7 +39,7 @@ class RecallConfig:
     margin: float = 0.3
     witnesses: int = 2
     certain: float = 0.8
-    hops: int = 2
+    hops: int = 3
     budget: int = 400
     half_life: float = 30 * DAY
     fade: tuple[tuple[float, int], ...] = ((0.25, 4),)
@@ -164,23 +165,19 @@ class Episodes:
         order = scores.argsort(descending=True, stable=True)[: self.config.direct].tolist()
         return self.within_budget([Hit(names[i], float(scores[i])) for i in order if float(scores[i]) >= floor])
 
-    def onward(self, question: Tokens, hits: Sequence[Hit]) -> list[Hit]:
-        """Records that the question and one of the ``hits`` together point to, but the question alone does not."""
+    def onward(self, question: Tokens, hit: Hit, middle: Collection[str]) -> list[Hit]:
+        """The records that the question and the ``hit`` together point to, best first, of those that hold one of the
+        words of the ``middle``, which the hit leads to and the question does not name."""
         names, table = self._keys()
-        found: dict[str, Hit] = {}
-        taken = {hit.episode for hit in hits}
-        for first in hits:
-            left = question.onward(self.records[first.episode].tokens)
-            if not len(left.words):
-                continue
-            scores = self.weights.scores(left, table)
-            for i in scores.argsort(descending=True, stable=True)[: self.config.hops + len(taken)].tolist():
-                hit = Hit(names[i], float(scores[i]), first.episode)
-                known = found.get(hit.episode)
-                if hit.episode not in taken and (known is None or hit.score > known.score):
-                    found[hit.episode] = hit
-        likely = sorted(found.values(), key=lambda hit: (-hit.score, hit.episode))
-        return [hit for hit in likely if hit.score >= self.weights.threshold][: self.config.hops]
+        left = question.onward(self.records[hit.episode].tokens)
+        if not len(left.words):
+            return []
+        scores = self.weights.scores(left, table)
+        reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
+        reached &= scores >= self.weights.threshold
+        reached[names.index(hit.episode)] = False
+        order = scores.masked_fill(~reached, -torch.inf).argsort(descending=True, stable=True)
+        return [Hit(names[i], float(scores[i]), hit.episode) for i in order.tolist()[: self.config.hops] if reached[i]]
 
     def within_budget(self, hits: list[Hit]) -> list[Hit]:
         """As many of the hits, in order, as fit in sight together."""

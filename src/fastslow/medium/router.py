@@ -5,13 +5,16 @@ among the tokens of a record, and the matches are averaged by how telling the to
 
     score(q, r) = sum_i s_i max_j m(q_i, r_j) / sum_i s_i
     m(q_i, r_j) = 1 where both lie in the same word, else cos(Wq q_i, Wk r_j)
-    s_i         = rarity_i ** 4 * c / (c + df_i)
+    s_i         = rarity_i ** 4 * c / (c + df_i)                                for a statement,
+                  rarity_i ** 2 * ln(1 + (N - df_i + 0.5) / (df_i + 0.5))       for a page of prose
 
 `Wq` and `Wk` are slow weights, trained once per core beside the reader on worlds of their own: they bring "since when"
 near "was founded in". Equal words are equal without training, which is what an unheard-of name needs. (A learned
 salience was tried: it learned the training world's names, docs/lab/medium.md.)
-`df_i` is the number of records that hold the word of token i: what is said everywhere tells nothing. It is counted over
-the records that are there, so that a record can be taken out without a trace.
+`df_i` is the number of the N records that hold the word of token i: what is said everywhere tells nothing. It is
+counted over the records that are there, so that a record can be taken out without a trace. A statement is known by its
+names; prose is seldom about one and uses the words of its field again and again, so there they count as in BM25
+(Robertson and Zaragoza 2009).
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fastslow.core import Core
+from fastslow.decode import LONG
 
-RARE = 4  # how much more a name tells than a common word
+RARE, RARE_IN_PROSE = 4, 2  # how much more a name tells than a common word
 COMMON = 8.0  # c: a word in this many records counts half
 CLIP = 8.0  # standard deviations; massive activations would otherwise decide every match
 WORD = re.compile(r"[^\W_]+(?:[,.]\d+)*")
@@ -85,13 +89,15 @@ class RouterWeights:
         if not table.records:
             return torch.zeros(0)
         z = tokens.states.clamp(-CLIP, CLIP)
-        salience = tokens.rarity**RARE * COMMON / (COMMON + table.document_frequency(tokens.words))
         match = normalize(z @ self.query.T, dim=-1) @ table.vectors.T
         match = match.masked_fill((tokens.words[:, None] == table.words) & (tokens.words[:, None] != 0), 1.0)
         best = torch.full((len(z), table.records), -1.0).scatter_reduce(
             1, table.owner.expand(len(z), -1), match, "amax"
         )
-        return (salience[:, None] * best).sum(0) / salience.sum().clamp(min=1e-6)
+        df = table.document_frequency(tokens.words)
+        named = tokens.rarity**RARE * COMMON / (COMMON + df)
+        worded = tokens.rarity**RARE_IN_PROSE * torch.log1p((table.records - df + 0.5) / (df + 0.5))
+        return torch.where(table.prose, _mean(best, worded), _mean(best, named))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +122,24 @@ class KeyTable:
         codes, counts = torch.unique(pairs, return_counts=True)
         return dict(zip(codes.tolist(), counts.tolist(), strict=True))
 
+    @cached_property
+    def prose(self) -> Tensor:
+        """Which records are prose (records,)."""
+        return torch.bincount(self.owner, minlength=self.records) > LONG
+
+    def holding(self, words: Tensor) -> Tensor:
+        """Which records hold one of these words (records,)."""
+        owners = self.owner[torch.isin(self.words, words)]
+        return torch.zeros(self.records, dtype=torch.bool).index_fill(0, owners, True)
+
     def document_frequency(self, words: Tensor) -> Tensor:
         """In how many records each word (T,) occurs; 0 for no word."""
         return torch.tensor([float(self._counts.get(w, 0)) if w else 0.0 for w in words.tolist()])
+
+
+def _mean(best: Tensor, salience: Tensor) -> Tensor:
+    """The matches (T, records) averaged by the salience (T,) of the tokens."""
+    return (salience[:, None] * best).sum(0) / salience.sum().clamp(min=1e-6)
 
 
 def word_codes(core: Core, text: str) -> tuple[Tensor, Tensor]:
@@ -128,7 +149,7 @@ def word_codes(core: Core, text: str) -> tuple[Tensor, Tensor]:
     into several pieces (Sennrich et al. 2016, arXiv 1508.07909).
     """
     encoded = core.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = [(m.start(), m.end(), zlib.crc32(stem(m[0]).encode()) or 1) for m in WORD.finditer(text)]
+    spans = [(m.start(), m.end(), word_code(m[0])) for m in WORD.finditer(text)]
     at = {i: n for n, (start, end, _) in enumerate(spans) for i in range(start, end)}
     member = [at.get(end - 1, -1) for _, end in encoded["offset_mapping"]]
     pieces: dict[int, list[int]] = {}
@@ -139,6 +160,11 @@ def word_codes(core: Core, text: str) -> tuple[Tensor, Tensor]:
     rare[-1] = 0.0
     codes = [spans[n][2] if n >= 0 else 0 for n in member]
     return torch.tensor(codes, dtype=torch.int64), torch.tensor([rare[n] for n in member])
+
+
+def word_code(word: str) -> int:
+    """A number for the stem of a word, above 0."""
+    return zlib.crc32(stem(word).encode()) or 1
 
 
 def stem(word: str) -> str:
