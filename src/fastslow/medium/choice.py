@@ -103,9 +103,10 @@ class Choice:
 
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
-        surely answers the question by itself, or what takes it back; or, where none does, the surer one of that which
-        comes nearest and has every name in the question, and such a one with what it leads on to; or the best matches,
-        in which the reader will find nothing, where they are surely what the question is about; or none."""
+        surely answers the question by itself, or what takes it back; or, where none does or its own doubt is great, the
+        surer one of that which comes nearest and has every name in the question, and such a one with what it leads on
+        to; or the best matches, in which the reader will find nothing, where they are surely what the question is
+        about; or none."""
         config = self.episodes.config
         doubts, asked = self.doubts([[hit] for hit in hits]), self.asked(hits)
         odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked), strict=True)]
