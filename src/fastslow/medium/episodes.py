@@ -27,9 +27,9 @@ class RecallConfig:
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
     and the one that answers is read. Where none does, those that have every name in the question are heard in pairs
-    with each of the ``hops`` records that they lead on to over a name. Where that leaves the reader in doubt too, it reads the best
-    ``witnesses``, but a score below ``certain`` means that the question is about something else. ``budget`` bounds the
-    tokens in sight.
+    with each of the ``hops`` records that they lead on to over a name. Where that leaves the reader in doubt too, it
+    reads the best ``witnesses``, but a score below ``certain`` means that the question is about something else.
+    ``budget`` bounds the tokens in sight.
     ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
     (strength below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
     """
