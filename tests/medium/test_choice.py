@@ -263,6 +263,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         led = read({second: 0.8}, together=0.3, certain=2.0, strange={second: -10.0})
         assert led[0] == second and len(led) > 1  # or asked of it, but itself in doubt, and a pair is much surer
         assert read({second: 0.45}, together=0.0, certain=2.0, strange={second: -10.0}) == [second]
+        assert read({second: 0.999}, together=0.985, certain=2.0, strange={second: -30.0}) == [second]
         assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []
         led = read({second: 0.95}, together=0.97, certain=2.0)

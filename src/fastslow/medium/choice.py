@@ -126,7 +126,7 @@ class Choice:
         tokens = self.episodes.question(self.question)
         pairs = [[hit, other] for hit in named for other in self.episodes.onward(tokens, hit, self.middle(hit))]
         together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
-        surer = leads and _odds(together) < _odds(doubt) - SURER
+        surer = leads and together < DOUBT_OF_TWO and _odds(together) < _odds(doubt) - SURER
         if not surer and (answers or (sure < min(together, DOUBT_OF_LAST) and first in named)):
             return self.standing(heard)
         if together < DOUBT_OF_TWO:
