@@ -88,13 +88,54 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
     assert read({0: 0.01, 2: 0.95}, {2: 0.6}) == [2]  # but not where it hardly answers: it takes back
     assert read({0: 0.01, 2: 0.95}, {2: 0.3}) == [0]
     naming.clear()
+    more: list[str] = []
+    monkeypatch.setattr(Choice, "names_more", lambda _, __, later: later.episode in more)
     assert read({0: 0.01, 2: 0.6}, {2: 0.3}) == [0]  # what answers in doubt must name the older answer
     assert read({0: 0.001, 2: 0.1}, {2: 0.3}) == [2]  # or share a word with it, here Tolvar,
     assert read({0: 0.001, 2: 0.2}, {2: 0.3}) == [0]  # and be nearly as sure
     assert read({0: 0.01, 3: 0.02}, {}) == [0]  # what shares no word must speak of a change
+    texts[2] = "Where Kestrel Quamby lives has changed from Tolvar."
+    assert read({0: 0.001, 2: 0.8}, {}) == [2]  # what does both need not be as sure
+    assert read({0: 0.001, 2: 0.95}, {}) == [0]
     texts[3] = "Where does Kestrel Quamby live now? In Ostrel."
     assert read({0: 0.01, 3: 0.02}, {}) == [3]
     assert read({0: 0.01, 2: 0.02, 3: 0.02}, {}) == [3]  # of two updates the newer one is read
+    more.append("3")
+    assert read({0: 0.01, 3: 0.02}, {}) == [0]  # it may name nothing that is not asked about
+
+
+def test_an_update_may_be_updated_or_taken_back_in_turn(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every record answers with its last word."""
+    texts = [
+        "Kestrel Quamby lives in Tolvar.",
+        "Kestrel Quamby has left Tolvar for Ostrel.",
+        "Kestrel Quamby has left Ostrel for Hotrir.",
+        "Kestrel Quamby does not live in Hotrir.",
+    ]
+    choice = choosing(core, reader, WHERE, *texts)
+    said = {0: "Tolvar", 1: "Ostrel", 2: "Hotrir", 3: "Hotrir"}
+    monkeypatch.setattr(Choice, "says", lambda _, hit: telling_words(said[int(hit.episode)]))
+    monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.9] * len(groups))
+    heard = [(doubt, Hit(str(n), 1.0)) for n, doubt in enumerate((0.01, 0.2, 0.3, 0.8))]
+    assert choice.standing(heard[:2]) == ([heard[1][1]], True)
+    assert choice.standing(heard[:3]) == ([heard[2][1]], True)  # it names Ostrel, which the first one does not say
+    assert choice.standing(heard) == ([heard[3][1]], False)
+
+
+def test_a_record_names_more_where_it_is_about_something_else(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        "Kestrel Quamby of Zorvek lives in Tolvar.",
+        "Kestrel Quamby now lives in Ostrel.",
+        "Zorvek now has Kestrel Quamby in Ostrel.",
+        "Anders now has Kestrel Quamby in Ostrel.",
+    ]
+    choice, (first, *later) = choosing(core, reader, WHERE, *texts), [Hit(str(n), 1.0) for n in range(4)]
+    monkeypatch.setattr(Choice, "says", lambda *_: telling_words("In Ostrel."))
+    assert [choice.names_more(first, hit) for hit in later] == [False, False, True]
 
 
 def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader) -> None:

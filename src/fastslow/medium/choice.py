@@ -171,10 +171,11 @@ class Choice:
     # ------------------------------------------------------------------ what was told later
 
     def standing(self, heard: Sequence[tuple[float, Hit]]) -> tuple[list[Hit], bool]:
-        """What the surest of those ``heard`` says, unless it was updated or taken back later. What a later statement
-        answers anew is an update if it names the older answer; or if it is nearly as sure and speaks of the same thing
-        or of a change. A withdrawal denies, names what it takes back and raises the doubt: it is read only where the
-        reader finds no answer in it. Prose is replaced by another version of the same paragraph."""
+        """What the first of those ``heard``, the surest, says, unless it was updated or taken back later. What a later
+        statement answers anew is an update if it names the older answer. Without that it names no more than it must,
+        and speaks of the same thing or of a change; where only of one of them, it is nearly as sure. An update may have
+        been updated in turn. A withdrawal denies, names what it takes back and raises the doubt: it is read only where
+        the reader finds no answer in it. Prose is replaced by another version of the same paragraph."""
         (least, witness), hits = heard[0], [hit for _, hit in heard]
         later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self.named_too(witness, h)]
         naming = self.naming(witness, [hit for _, hit in later])
@@ -184,12 +185,19 @@ class Choice:
         def updates(doubt: float, hit: Hit) -> bool:
             if self._prose(witness):
                 return hit in alike and doubt < DOUBT
-            sure = doubt < DOUBT_OF_LAST if hit in naming else doubt < near and (hit in alike or self._has(CHANGE, hit))
-            return sure and self.new(witness, hit)
+            if hit in naming:
+                return doubt < DOUBT_OF_LAST and self.new(witness, hit)
+            signs = (hit in alike) + self._has(CHANGE, hit)
+            return (
+                doubt < (0.0, near, DOUBT_OF_LAST)[signs]
+                and self.new(witness, hit)
+                and not self.names_more(witness, hit)
+            )
 
-        news = [hit for doubt, hit in later if updates(doubt, hit)]
+        news = [(doubt, hit) for doubt, hit in later if updates(doubt, hit)]
         if news:
-            return [max(news, key=self._told)], True
+            latest = max(news, key=lambda found: self._told(found[1]))
+            return self.standing([latest, *(found for found in heard if found is not latest)])
         named = alike if self._prose(witness) else naming
         denying = [(d, h) for d, h in later if h in named and self._has(DENIAL, h)]
         beside = self.doubts([[witness, hit] for _, hit in denying]) if denying else []
@@ -235,6 +243,12 @@ class Choice:
             return False
         said = self.says(later)
         return said <= self._telling(later) and not said <= self._telling(witness)
+
+    def names_more(self, witness: Hit, later: Hit) -> bool:
+        """Whether a later statement has a name or a figure that is not in the question, in the witness or in its own
+        answer: it is about something else."""
+        known = self._telling(witness) | self.says(later)
+        return any(stem(word) not in known for word in self.middle(later))
 
     def says(self, hit: Hit) -> frozenset[str]:
         """The telling words of what a record alone answers when it is made to answer."""
