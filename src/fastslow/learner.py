@@ -13,11 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-
 from fastslow import cores, replay, sleeping
 from fastslow.core import Core, Delta
-from fastslow.decode import Row, generate, memory_logits
+from fastslow.decode import Row, answer_log_probabilities, generate
 from fastslow.errors import InputError, UnknownEpisode
 from fastslow.medium import reader as readers
 from fastslow.medium.split import Piece, split
@@ -217,13 +215,9 @@ class Learner:
             without = replace(reading, deltas=deltas)
             yield tier, what, text, 1.0, None, without
 
-    @torch.no_grad()
     def _log_probability(self, reading: Reading, ids: Sequence[int]) -> float:
         """Of the answer ``ids`` under what is read, in nats."""
-        row = Row([*reading.row.prompt, *ids], reading.row.pages)
-        logits = memory_logits(self.core, row, reading.deltas).float().log_softmax(-1)
-        start = len(reading.row.prompt) - 1
-        return float(sum(logits[start + i, token] for i, token in enumerate(ids)))
+        return float(answer_log_probabilities(self.core, [reading.row], ids, reading.deltas).sum())
 
     @contextmanager
     def memory_off(self) -> Iterator[None]:
