@@ -25,7 +25,7 @@ from fastslow.slow.skills import Skill
 from fastslow.state import State
 from fastslow.store import Event, Home, io, snapshots
 from fastslow.store.log import FIRST_HASH
-from fastslow.tiers import STREAMED, LearnerConfig, Progress, Tiers
+from fastslow.tiers import STREAMED, LearnerConfig, Mark, Progress, Tiers
 
 
 def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -> Tiers:
@@ -36,7 +36,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
     events = list(home.log.events())
     skills = load_skills(home)
     start = _load_fast(home, tiers, events)
-    for n, event in enumerate(events):
+    for event in events:
         expert = experts.get(event.payload["expert"]) if event.kind == "sleep" else None
         if event.kind == "sleep" and expert is None:
             kind, considered = event.payload["kind"], event.payload["considered"]
@@ -46,7 +46,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
                     home.snapshots, sleeping.snapshot_name(event.payload["expert"]), expert.state(), event.hash
                 )
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
-        tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=n >= start)
+        tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
     _keep_pages(home, tiers, stored)
     _sweep(home, tiers, events)
     return tiers
@@ -77,19 +77,16 @@ def _fast_name(config: LearnerConfig) -> str:
 
 
 def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
-    """Take the saved fast state in; the index of the first event that it has not seen."""
+    """Take the saved fast state in; the number of the first event that it has not seen."""
     try:
         found = snapshots.load(home.snapshots, _fast_name(tiers.config), trajectory.LAYOUT, trajectory.VERSION)
     except StoreError:
         found = None  # damaged: made again by replay
-    if found is None:
-        return 0
-    state, manifest = found
-    seen = next((n + 1 for n, event in enumerate(events) if event.hash == manifest["log_hash"]), None)
-    if seen is None:
-        return 0
-    tiers.fast, tiers.seen = state, tiers.stream_length(events[:seen])
-    return seen
+    last = found and next((event for event in events if event.hash == found[1]["log_hash"]), None)
+    if found is None or last is None:
+        return tiers.resume(())
+    seen = tiers.stream_length([event for event in events if event.seq <= last.seq])
+    return tiers.resume([Mark(0, last.seq, found[0], seen)])
 
 
 def save_fast(home: Home, tiers: Tiers) -> None:
@@ -161,7 +158,10 @@ def forget(
     lost = [e for e in events if e.episode in gone]
     redone = [e for e in events if e.kind == "sleep" and gone & set(e.payload["considered"])]
     told = sum(name in tiers.told for name in gone)
-    streamed = sum(e.kind in STREAMED for e in events if e.episode not in gone)
+    new = Tiers(tiers.core, tiers.reader, tiers.config)
+    first = min(event.seq for event in lost)
+    start = new.resume([mark for mark in tiers.marks if mark.seq < first] if tiers.sound else ())
+    streamed = sum(e.kind in STREAMED for e in events if e.episode not in gone and e.seq >= start)
     what = {
         "fast": f"{streamed} texts streamed again",
         "medium": f"{told} pages",
@@ -169,7 +169,7 @@ def forget(
     }
     if dry_run:
         return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), "", True), tiers
-    new, payloads = _without(home, tiers, events, gone, progress)
+    payloads = _without(home, tiers, new, events, gone, start, progress)
     state = new.hash()
     receipt = {"episodes": sorted(gone), "state": state}
     home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload))
@@ -180,10 +180,10 @@ def forget(
 
 
 def _without(
-    home: Home, tiers: Tiers, events: list[Event], gone: set[str], progress: Progress | None
-) -> tuple[Tiers, dict[int, dict[str, object] | None]]:
-    """The tiers of the history without ``gone``, and the payloads that change with it (None: the event goes too)."""
-    new = Tiers(tiers.core, tiers.reader, tiers.config)
+    home: Home, tiers: Tiers, new: Tiers, events: list[Event], gone: set[str], start: int, progress: Progress | None
+) -> dict[int, dict[str, object] | None]:
+    """Make ``new`` the tiers of the history without ``gone``, streaming from the event number ``start`` on. Gives the
+    payloads that change with it (None: the event goes too)."""
     full = {n: p for n, p in _stored_pages(home).items() if p.numbers["bits"] == tiers.config.recall.bits}
     payloads: dict[int, dict[str, object] | None] = {}
     for n, event in enumerate(events):
@@ -203,7 +203,7 @@ def _without(
                 continue
             event = replace(event, payload=payload)
         skill = tiers.skills.get(event.payload["task"]) if event.kind == "skill" else None
-        new.apply(event, page=full.get(event.episode or ""), expert=expert, skill=skill)
+        new.apply(event, page=full.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
         if progress:
             progress("replay", n + 1, len(events), 0.0)
-    return new, payloads
+    return payloads

@@ -75,6 +75,17 @@ class Reading:
     skill: Skill | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """The fast tier as it was after the event ``seq``, which was the text in this ``place`` since the home was opened:
+    what is forgotten later need not be streamed from the beginning."""
+
+    place: int
+    seq: int
+    fast: State
+    seen: int
+
+
 class Tiers:
     """Everything that was derived from a log, in memory."""
 
@@ -87,6 +98,7 @@ class Tiers:
         self.studied: set[str] = set()  # episodes whose language a domain expert has
         self.fast = trajectory.init_state(core, config.fast)
         self.seen = 0  # tokens streamed through the fast tier
+        self.marks = [Mark(0, 0, self.fast, 0)]
         self._saying: dict[tuple[str, ...], str] = {}
         self._spread: Counter[str] = Counter()  # in how many records each telling word is
         self.sound = True  # False once an event was taken in by half: what is in memory must not be saved
@@ -135,6 +147,19 @@ class Tiers:
         if ids:
             self.fast, _, _ = trajectory.observe(self.core, self.config.fast, self.fast, ids)
             self.seen += len(ids)
+            place = self.marks[-1].place + 1
+            # The two latest multiples of every power of two, so that few are kept and one is never far back.
+            old = [
+                mark for mark in self.marks if not mark.place or place - mark.place <= 2 * (mark.place & -mark.place)
+            ]
+            self.marks = [*old, Mark(place, event.seq, self.fast, self.seen)]
+
+    def resume(self, marks: Sequence[Mark]) -> int:
+        """Go on from the last of these marks, where there is one; the number of the first event to stream."""
+        if marks:
+            self.marks = [*marks]
+            self.fast, self.seen = marks[-1].fast, marks[-1].seen
+        return self.marks[-1].seq + 1
 
     def stream_length(self, events: Sequence[Event]) -> int:
         """How many tokens of these events pass through the fast tier."""

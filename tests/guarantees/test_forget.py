@@ -11,6 +11,7 @@ from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits
 from fastslow import Learner, LearnerConfig
 from fastslow.core import Core
 from fastslow.errors import StoreError
+from fastslow.fast import trajectory
 from fastslow.medium.episodes import DAY
 from fastslow.store import Log
 from fastslow.store.log import Log as StoreLog
@@ -255,3 +256,34 @@ def test_a_full_disk_while_forgetting_is_a_clear_error(
             learner.forget(told(learner, B))
         monkeypatch.undo()
         assert learner.tiers.hash() == before and len(learner.history()) == 2
+
+
+def test_only_what_came_since_is_streamed_again(tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 41 texts told in one sitting; told before that, a text costs the whole stream."""
+    texts = [f"House {n} stands in the {n + 3}th street." for n in range(41)]
+    rest = [day if n == 35 else learn(text) for n, text in enumerate(texts)]
+    streamed: list[int] = []
+    observe = trajectory.observe
+
+    def counted(*args: object) -> object:
+        streamed.append(1)
+        return observe(*args)  # type: ignore[arg-type]
+
+    home = tmp_path / "home"
+    with live(home, core, [learn(text) for text in texts]) as learner, live(tmp_path / "other", core, rest) as never:
+        assert len(learner.tiers.marks) < 16
+        monkeypatch.setattr(trajectory, "observe", counted)
+        receipt = learner.forget(told(learner, texts[35]), dry_run=True)
+        assert receipt.tiers["fast"] == "8 texts streamed again" and not streamed
+        learner.forget(told(learner, texts[35]))
+        assert len(streamed) == 8  # from the 33rd on
+        same(learner, never)
+        learner.forget(told(learner, texts[36]))
+        never.forget(told(never, texts[36]))
+        same(learner, never)
+        learner.forget(told(learner, texts[0]))
+        never.forget(told(never, texts[0]))
+        same(learner, never)
+    with open_home(home, core, CONFIG, Clock(2e6)) as learner:
+        receipt = learner.forget(told(learner, texts[40]), dry_run=True)
+        assert receipt.tiers["fast"] == "37 texts streamed again"
