@@ -59,7 +59,7 @@ def test_what_is_told_later_updates_or_takes_back(core: Core, reader: Reader, mo
 
     def read(alone: dict[int, float], beside: dict[int, float]) -> list[int]:
         def doubted(_: Choice, groups: list[list[Hit]]) -> list[float]:
-            known = alone if len(groups[0]) == 1 else beside
+            known = beside if any(len(group) > 1 for group in groups) else alone
             return [known.get(int(group[-1].episode), 1.0 if known is alone else 0.0) for group in groups]
 
         monkeypatch.setattr(Choice, "doubts", doubted)
@@ -114,14 +114,44 @@ def test_an_update_may_be_updated_or_taken_back_in_turn(
         "Kestrel Quamby has left Ostrel for Hotrir.",
         "Kestrel Quamby does not live in Hotrir.",
     ]
-    choice = choosing(core, reader, WHERE, *texts)
     said = {0: "Tolvar", 1: "Ostrel", 2: "Hotrir", 3: "Hotrir"}
     monkeypatch.setattr(Choice, "says", lambda _, hit: telling_words(said[int(hit.episode)]))
     monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.9] * len(groups))
     heard = [(doubt, Hit(str(n), 1.0)) for n, doubt in enumerate((0.01, 0.2, 0.3, 0.8))]
-    assert choice.standing(heard[:2]) == ([heard[1][1]], True)
-    assert choice.standing(heard[:3]) == ([heard[2][1]], True)  # it names Ostrel, which the first one does not say
-    assert choice.standing(heard) == ([heard[3][1]], False)
+
+    def standing(told: int) -> tuple[list[Hit], bool]:
+        return choosing(core, reader, WHERE, *texts[:told]).standing(heard[:told])
+
+    assert standing(2) == ([heard[1][1]], True)
+    assert standing(3) == ([heard[2][1]], True)  # it names Ostrel, which the first one does not say
+    assert standing(4) == ([heard[3][1]], False)
+
+
+def test_a_change_is_found_by_the_statement_that_it_changes(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need be none of the matches of the question."""
+    texts = [
+        "Anders now lives in Ostrel.",
+        "Kestrel Quamby lives in Tolvar.",
+        "Kestrel Quamby plays the oboe.",
+        "Kestrel Quamby now lives in Ostrel.",
+        "Kestrel Anders now lives in Tolvar.",
+        "Kestrel Quamby now lives in Hotrir.",
+    ]
+    choice = choosing(core, reader, WHERE, *texts, hops=5)
+    witness, change = Hit("1", 1.0), Hit("3", 1.0)
+    assert {hit.episode for hit in choice.episodes.later(witness)} == {"2", "3", "4", "5"}
+    assert {hit.through for hit in choice.episodes.later(witness)} == {"1"}
+    assert {hit.episode for hit in choice.changing(witness)} == {"3", "5"}  # who is asked for, and a change
+    assert choice.changing(change) == []  # what is nearest to a change is any other
+    monkeypatch.setattr(Choice, "says", lambda _, hit: telling_words(texts[int(hit.episode)].split()[-1]))
+    monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.1] * len(groups))
+    read, found = choice.standing([(0.1, witness)])
+    assert [hit.episode for hit in read] == ["5"] and found
+    with monkeypatch.context() as prose:
+        prose.setattr(choice_module, "LONG", 0)
+        assert choice.changing(witness) == []
 
 
 def test_a_record_names_more_where_it_is_about_something_else(
@@ -238,7 +268,9 @@ def test_a_question_is_strange_where_the_reader_would_not_ask_it(
 
     monkeypatch.setattr(choice_module, "answer_log_probabilities", likely)
     asked = choice.asked(found)
-    assert strangeness(asked) == pytest.approx([0.5 - 2.75, 5.0 - 2.75])  # one token counts at most 4 nats
+    assert strangeness(asked[:-1]) == pytest.approx([0.5 - 2.75, 5.0 - 2.75])  # one token counts at most 4 nats
+    together = torch.tensor([[-1.0, -1.5, -1.0], [0.0, 0.0, 90.0]])  # of others, against the same two
+    assert strangeness(together, asked[:-1]) == pytest.approx([-2.75, -1.0 - 1.5 - 4.0 - 2.75])
     assert lift(asked) == pytest.approx([3.0 - 1.0 + 4.0, 2.0 - 0.5 - 4.0])  # either way
     ((rows, question, adapters),) = heard
     assert [row.prompt for row in rows] == [core.prompt(POSE)] * 3 and adapters == [reader.prose]
@@ -272,11 +304,13 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
             return [doubts.get(g[0].episode, 1.0) if len(g) == 1 else together for g in groups]
 
         monkeypatch.setattr(Choice, "doubts", doubted)
-        monkeypatch.setattr(Choice, "asked", lambda _, found: found)
-        monkeypatch.setattr(
-            choice_module, "strangeness", lambda found: [(strange or {}).get(hit.episode, 0.0) for hit in found]
-        )
-        monkeypatch.setattr(choice_module, "lift", lambda found: [lifted] * len(found))
+
+        def asked(_: Choice, found: list[Hit]) -> torch.Tensor:
+            return torch.tensor([[-(strange or {}).get(hit.episode, 0.0)] for hit in found] + [[0.0]])
+
+        monkeypatch.setattr(Choice, "asked", asked)
+        monkeypatch.setattr(choice_module, "strangeness", lambda likely, alone=None: (-likely[:, 0]).tolist())
+        monkeypatch.setattr(choice_module, "lift", lambda asked: [lifted] * (len(asked) - 1))
         choice = choosing(core, reader, QUESTION, *texts, witnesses=1, certain=certain)
         read, found = choice.made(hits(choice))
         return [hit.episode for hit in read], found
@@ -296,19 +330,23 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
     with monkeypatch.context() as names:
         own = rare_words(core, texts[int(second)]) - rare_words(core, texts[int(best)])
         names.setattr(Choice, "names", own)
+        (other,) = {"0", "1", "2"} - {best, second}
         assert chosen({second: 0.8}, certain=2.0) == ([second], True)  # in some doubt, but it has every name
-        led = read({second: 0.8}, together=0.75, certain=2.0)
-        assert led[0] == second and len(led) > 1  # unless a pair is surer
+        assert read({second: 0.8}, together=0.02, certain=2.0) == [second, other]  # unless a pair is much surer
+        assert read({second: 0.8}, together=0.03, certain=2.0) == [second]
+        assert read({second: 0.8}, together=0.3, certain=2.0, strange={other: -10.0}) == [
+            second,
+            other,
+        ]  # or is asked of
+        assert read({second: 0.8}, together=0.3, certain=2.0, strange={second: -10.0, other: 9.0}) == [second]
         assert read({second: 0.15}, together=0.0, certain=2.0) == [second]  # and it is not sure by itself
-        assert read({second: 0.8}, together=0.75, certain=2.0, strange={second: -10.0}) == [second]
-        led = read({second: 0.8}, together=0.3, certain=2.0, strange={second: -10.0})
-        assert led[0] == second and len(led) > 1  # or asked of it, but itself in doubt, and a pair is much surer
+        strange = {second: -10.0}  # asked of it, but itself in doubt, and a pair is much surer
+        assert read({second: 0.8}, together=0.02, certain=2.0, strange=strange) == [second, other]
         assert read({second: 0.45}, together=0.0, certain=2.0, strange={second: -10.0}) == [second]
         assert read({second: 0.999}, together=0.985, certain=2.0, strange={second: -30.0}) == [second]
         assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []
-        led = read({second: 0.95}, together=0.97, certain=2.0)
-        assert led[0] == second and len(led) > 1  # where nothing else answers, a pair in much doubt
+        assert read({second: 0.95}, together=0.97, certain=2.0) == [second, other]  # where nothing else answers
         assert read({second: 0.85}, together=0.97, certain=2.0) == [second]
         assert read({best: 0.4}, certain=2.0) == []  # a name is missing
         assert read({best: 0.04}, together=0.0, certain=2.0) == [best]

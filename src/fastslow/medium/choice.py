@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from fastslow.copying import WORD, rare_words
@@ -33,7 +34,7 @@ DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9,
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 STRAYS = 8.0  # odds of doubt, times the number of records, from which a question without names is about something else
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
-SURER = 1.0  # nats by which two pages must be surer than a first one that seems to be what is asked about
+SURER = 5.0  # nats by which two pages must be surer, by both kinds of doubt, than a first one that has every name
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
 OWN_ANSWER = 24  # tokens of what a record answers alone
@@ -109,30 +110,43 @@ class Choice:
         about; or none."""
         config = self.episodes.config
         doubts, asked = self.doubts([[hit] for hit in hits]), self.asked(hits)
-        odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked), strict=True)]
+        odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked[:-1]), strict=True)]
         order = sorted(range(len(hits)), key=lambda i: self.far(odds[i], hits[i], hits[0].score))
         heard = [(doubts[i], hits[i]) for i in order]
-        (doubt, first), sure = heard[0], _probability(odds[order[0]])
+        (doubt, first), least = heard[0], odds[order[0]]
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
         if first in named:
-            answers = sure < DOUBT_OF_NAMED
+            answers = _probability(least) < DOUBT_OF_NAMED
         elif self.names:
             answers = doubt < FAINT
         else:
             answers = _odds(doubt) - ASKED * lift(asked)[order[0]] < self.stray
-        leads = first in named and doubt >= DOUBT
-        if answers and not leads:
+        if answers and not (first in named and doubt >= DOUBT):
             return self.standing(heard)
-        tokens = self.episodes.question(self.question)
-        pairs = [[hit, other] for hit in named for other in self.episodes.onward(tokens, hit, self.middle(hit))]
-        together, pair = min(zip(self.doubts(pairs), pairs, strict=True), key=lambda found: found[0], default=(1.0, []))
-        surer = leads and together < DOUBT_OF_TWO and _odds(together) < _odds(doubt) - SURER
-        if not surer and (answers or (sure < min(together, DOUBT_OF_LAST) and first in named)):
+        together, pair = self.surest_pair(named, dict(zip((hit.episode for hit in hits), asked, strict=False)))
+        surer = first in named and together < least - SURER
+        if not surer and (answers or (first in named and _probability(least) < DOUBT_OF_LAST)):
             return self.standing(heard)
-        if together < DOUBT_OF_TWO:
+        if pair:
             return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
+
+    def surest_pair(self, named: Sequence[Hit], asked: Mapping[str, Tensor]) -> tuple[float, list[Hit]]:
+        """Of those that have every name in the question, each with what it leads on to over a name: the pair with the
+        least doubt of both kinds, in log-odds, against the matches that were ``asked`` alone. Two pages make a token of
+        the question as likely as the likelier of them does."""
+        tokens = self.episodes.question(self.question)
+        pairs = [[hit, other] for hit in named for other in self.episodes.onward(tokens, hit, self.middle(hit))]
+        heard = [(doubt, pair) for doubt, pair in zip(self.doubts(pairs), pairs, strict=True) if doubt < DOUBT_OF_TWO]
+        if not heard:
+            return math.inf, []
+        reached = {other.episode: other for _, (_, other) in heard if other.episode not in asked}
+        known = {**asked, **dict(zip(reached, self.asked(list(reached.values())), strict=False))}
+        likely = torch.stack([known[one.episode].maximum(known[other.episode]) for _, (one, other) in heard])
+        strange = strangeness(likely, torch.stack(list(asked.values())))
+        odds = [_odds(doubt) + ASKED * more for (doubt, _), more in zip(heard, strange, strict=True)]
+        return min(zip(odds, (pair for _, pair in heard), strict=True), key=lambda found: found[0])
 
     # ------------------------------------------------------------------ how sure
 
@@ -177,6 +191,8 @@ class Choice:
         been updated in turn. A withdrawal denies, names what it takes back and raises the doubt: it is read only where
         the reader finds no answer in it. Prose is replaced by another version of the same paragraph."""
         (least, witness), hits = heard[0], [hit for _, hit in heard]
+        found = [hit for hit in self.changing(witness) if hit.episode not in {known.episode for known in hits}]
+        heard = [*heard, *zip(self.doubts([[hit] for hit in found]), found, strict=True)]
         later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self.named_too(witness, h)]
         naming = self.naming(witness, [hit for _, hit in later])
         alike = [hit for _, hit in later if self.alike(witness, hit, hits)]
@@ -206,6 +222,15 @@ class Choice:
             if together >= DOUBT or (raised and not self.new(witness, hit)):
                 return [hit] if doubt >= DOUBT else [], False
         return [witness], True
+
+    def changing(self, witness: Hit) -> list[Hit]:
+        """What may change or take back a statement, found by the statement itself: of whom much was told, an update in
+        other words than the question is none of its best matches. Changes are worded alike, so what is nearest to one
+        that speaks of a change is another, about something else."""
+        if self._prose(witness) or self._has(CHANGE, witness):
+            return []
+        later = self.episodes.later(witness)
+        return [hit for hit in later if self._has(CHANGE | DENIAL, hit) and self.named_too(witness, hit)]
 
     def alike(self, one: Hit, other: Hit, hits: Sequence[Hit]) -> bool:
         """Whether two records speak of the same thing: they share a telling word that is no name in the question, no
@@ -271,12 +296,14 @@ class Choice:
         return self.episodes.records[hit.episode].told
 
 
-def strangeness(asked: Tensor) -> list[float]:
-    """How much stranger the question is to each record than to all on average, in nats: every token counts by how much
-    likelier another record makes it."""
-    alone = asked[:-1]
-    behind = (alone.amax(0) - alone).clamp(max=STRANGE).sum(1)
-    return (behind - behind.mean()).tolist()
+def strangeness(likely: Tensor, alone: Tensor | None = None) -> list[float]:
+    """How much stranger the question is to each than to the records ``alone`` (those themselves, unless given) on
+    average, in nats: every token counts by how much likelier the best of these makes it. Both are log-probabilities
+    (n, tokens)."""
+    alone = likely if alone is None else alone
+    best = alone.amax(0)
+    behind, average = ((best - rows).clamp(-STRANGE, STRANGE).sum(1) for rows in (likely, alone))
+    return (behind - average.mean()).tolist()
 
 
 def lift(asked: Tensor) -> list[float]:

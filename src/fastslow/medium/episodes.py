@@ -176,6 +176,21 @@ class Episodes:
         reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
         reached &= scores >= self.weights.threshold
         reached[names.index(hit.episode)] = False
+        return self._best(scores, reached, hit)
+
+    def later(self, hit: Hit) -> list[Hit]:
+        """The records told after the ``hit`` that match it best, best first: what changes or takes back a statement is
+        nearer to it than to a question."""
+        names, table = self._keys()
+        record = self.records[hit.episode]
+        scores = self.weights.scores(record.tokens, table)
+        told = torch.tensor([self.records[name].told for name in names])
+        reached = (told > record.told) & (scores >= self.weights.threshold)
+        return self._best(scores, reached, hit)
+
+    def _best(self, scores: Tensor, reached: Tensor, hit: Hit) -> list[Hit]:
+        """The best few of the records ``reached`` through a ``hit``."""
+        names, _ = self._keys()
         order = scores.masked_fill(~reached, -torch.inf).argsort(descending=True, stable=True)
         return [Hit(names[i], float(scores[i]), hit.episode) for i in order.tolist()[: self.config.hops] if reached[i]]
 
