@@ -124,8 +124,7 @@ class Choice:
         if answers and not (first in named and doubt >= DOUBT):
             return self.standing(heard)
         together, pair = self.surest_pair(named, dict(zip((hit.episode for hit in hits), asked, strict=False)))
-        surer = first in named and together < least - SURER
-        if not surer and (answers or (first in named and _probability(least) < DOUBT_OF_LAST)):
+        if first in named and _probability(least) < DOUBT_OF_LAST and together >= least - SURER:
             return self.standing(heard)
         if pair:
             return self.episodes.within_budget(pair), True
