@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,10 @@ def test_a_change_is_found_by_the_statement_that_it_changes(
     assert {hit.through for hit in choice.episodes.later(witness)} == {"1"}
     assert {hit.episode for hit in choice.changing(witness)} == {"3", "5"}  # who is asked for, and a change
     assert choice.changing(change) == []  # what is nearest to a change is any other
+    choice.episodes.records["5"] = replace(choice.episodes.records["5"], page=None)
+    assert {hit.episode for hit in choice.episodes.later(witness)} == {"2", "3", "4"}  # what was dropped is not heard
+    assert not choice.follows(witness, Hit("5", 1.0))
+    choice = choosing(core, reader, WHERE, *texts, hops=5)
     monkeypatch.setattr(Choice, "says", lambda _, hit: telling_words(texts[int(hit.episode)].split()[-1]))
     monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.1] * len(groups))
     read, found = choice.standing([(0.1, witness)])
@@ -166,6 +171,11 @@ def test_a_record_names_more_where_it_is_about_something_else(
     choice, (first, *later) = choosing(core, reader, WHERE, *texts), [Hit(str(n), 1.0) for n in range(4)]
     monkeypatch.setattr(Choice, "says", lambda *_: telling_words("In Ostrel."))
     assert [choice.names_more(first, hit) for hit in later] == [False, False, True]
+    priced = choosing(
+        core, reader, WHERE, "Kestrel Quamby costs 900 crowns.", "Kestrel Quamby now costs 1,200.5 crowns."
+    )
+    monkeypatch.setattr(Choice, "says", lambda *_: telling_words("1,200.5 crowns."))
+    assert not priced.names_more(first, later[0])  # a figure is one word
 
 
 def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader) -> None:
@@ -183,7 +193,7 @@ def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader
     assert not any(choice.alike(found[0], hit, found[:4]) for hit in found[1:3])
     nameless = choosing(core, reader, "Where is the home?", *texts)
     assert not nameless.alike(found[1], found[3], found[:4])  # Kestrel Quamby is in half of the others too
-    assert choice.named_too(found[0], found[3]) and not choice.named_too(found[0], found[4])
+    assert choice.follows(found[0], found[3]) and not choice.follows(found[0], found[4])
 
 
 def test_a_later_statement_names_the_older_answer(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +234,7 @@ def test_what_a_record_says_is_found_once(core: Core, reader: Reader, monkeypatc
 def test_names_are_rare_words_with_a_capital_or_a_figure(core: Core, reader: Reader) -> None:
     for question, names in {
         WHERE: {"Kestrel", "Quamby"},
+        "Who paid 1,200.5 crowns?": {"1,200.5"},
         "Tolvar has whom since 1721?": {"1721"},  # the first word has a capital anyway
         "Who is on the boat of 2 in the afternoon?": {"2"},  # a figure of one piece as well
         "where does she live?": set(),

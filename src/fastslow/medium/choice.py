@@ -15,13 +15,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fastslow.copying import WORD, rare_words
+from fastslow.copying import rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import LONG, Row, answer_log_probabilities, generate
 from fastslow.lessons import refusal
 from fastslow.medium.episodes import Episodes, Hit, telling_words
 from fastslow.medium.reader import POSE, Reader
-from fastslow.medium.router import stem
+from fastslow.medium.router import WORD, stem
 
 OPENING = re.compile(r"(?:^|[.!?:>]\s+)([^\W_]+)")
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back, and may be
@@ -81,9 +81,8 @@ class Choice:
     @cached_property
     def names(self) -> set[str]:
         """The names in the question: behind its first word, rare words with a capital, and figures."""
-        asked = self.question.partition(" ")[2]
-        rare = {word for word in rare_words(self.core, asked) if not word[0].islower()}
-        return rare | {word for word in WORD.findall(asked) if word.isdigit()}
+        asked = set(WORD.findall(self.question.partition(" ")[2]))
+        return {word for word in self._rare(asked) if not word[0].islower()} | {w for w in asked if w[0].isdigit()}
 
     def middle(self, hit: Hit) -> set[str]:
         """What a record may lead on to: its names and figures that are not in the question, the rare ones if there are
@@ -91,9 +90,9 @@ class Choice:
         in several pieces without the capital."""
         text = self.written(hit.episode)
         opening = {word for word in OPENING.findall(text) if len(self.core.encode(f" {word.lower()}")) == 1}
-        names = {word for word in WORD.findall(text) if word[0].isupper() or word.isdigit()}
+        names = {word for word in WORD.findall(text) if word[0].isupper() or word[0].isdigit()}
         names -= opening | set(WORD.findall(self.question))
-        return names & rare_words(self.core, text) or names
+        return self._rare(names) or names
 
     @property
     def stray(self) -> float:
@@ -104,10 +103,10 @@ class Choice:
 
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
-        surely answers the question by itself, or what takes it back; or, where none does or its own doubt is great, the
-        surer one of that which comes nearest and has every name in the question, and such a one with what it leads on
-        to; or the best matches, in which the reader will find nothing, where they are surely what the question is
-        about; or none."""
+        surely answers the question by itself, or what changed it or takes it back; or, where none does or its own doubt
+        is great, one that has every name in the question with what it leads on to, where the two are much surer than
+        the nearest one or that is none; or the best matches, in which the reader will find nothing, where they are
+        surely what the question is about; or none."""
         config = self.episodes.config
         doubts, asked = self.doubts([[hit] for hit in hits]), self.asked(hits)
         odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked[:-1]), strict=True)]
@@ -116,12 +115,12 @@ class Choice:
         (doubt, first), least = heard[0], odds[order[0]]
         named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
         if first in named:
-            answers = _probability(least) < DOUBT_OF_NAMED
+            answers = doubt < DOUBT and _probability(least) < DOUBT_OF_NAMED
         elif self.names:
             answers = doubt < FAINT
         else:
             answers = _odds(doubt) - ASKED * lift(asked)[order[0]] < self.stray
-        if answers and not (first in named and doubt >= DOUBT):
+        if answers:
             return self.standing(heard)
         together, pair = self.surest_pair(named, dict(zip((hit.episode for hit in hits), asked, strict=False)))
         if first in named and _probability(least) < DOUBT_OF_LAST and together >= least - SURER:
@@ -141,7 +140,7 @@ class Choice:
         if not heard:
             return math.inf, []
         reached = {other.episode: other for _, (_, other) in heard if other.episode not in asked}
-        known = {**asked, **dict(zip(reached, self.asked(list(reached.values())), strict=False))}
+        known = {**asked, **dict(zip(reached, self.asked(list(reached.values())) if reached else (), strict=False))}
         likely = torch.stack([known[one.episode].maximum(known[other.episode]) for _, (one, other) in heard])
         strange = strangeness(likely, torch.stack(list(asked.values())))
         odds = [_odds(doubt) + ASKED * more for (doubt, _), more in zip(heard, strange, strict=True)]
@@ -184,15 +183,17 @@ class Choice:
     # ------------------------------------------------------------------ what was told later
 
     def standing(self, heard: Sequence[tuple[float, Hit]]) -> tuple[list[Hit], bool]:
-        """What the first of those ``heard``, the surest, says, unless it was updated or taken back later. What a later
-        statement answers anew is an update if it names the older answer. Without that it names no more than it must,
-        and speaks of the same thing or of a change; where only of one of them, it is nearly as sure. An update may have
-        been updated in turn. A withdrawal denies, names what it takes back and raises the doubt: it is read only where
-        the reader finds no answer in it. Prose is replaced by another version of the same paragraph."""
-        (least, witness), hits = heard[0], [hit for _, hit in heard]
-        found = [hit for hit in self.changing(witness) if hit.episode not in {known.episode for known in hits}]
+        """What the first of those ``heard``, the surest, says, unless it was updated or taken back later, by one of
+        them or by what the statement itself finds. What a later statement answers anew is an update if it names the
+        older answer. Without that it names no more than it must, and speaks of the same thing or of a change; where
+        only of one of them, it is nearly as sure. An update may have been updated in turn. A withdrawal denies, names
+        what it takes back and raises the doubt: it is read only where the reader finds no answer in it. Prose is
+        replaced by another version of the same paragraph."""
+        (least, witness), known = heard[0], {hit.episode for _, hit in heard}
+        hits = [hit for _, hit in heard if hit.through is None]
+        found = [hit for hit in self.changing(witness) if hit.episode not in known]
         heard = [*heard, *zip(self.doubts([[hit] for hit in found]), found, strict=True)]
-        later = [(d, h) for d, h in heard if self._told(h) > self._told(witness) and self.named_too(witness, h)]
+        later = [one for one in heard if self.follows(witness, one[1])]
         naming = self.naming(witness, [hit for _, hit in later])
         alike = [hit for _, hit in later if self.alike(witness, hit, hits)]
         near = min(DOUBT, _probability(_odds(least) + NEAR))
@@ -209,13 +210,13 @@ class Choice:
                 and not self.names_more(witness, hit)
             )
 
-        news = [(doubt, hit) for doubt, hit in later if updates(doubt, hit)]
+        news = [one for one in later if updates(*one)]
         if news:
             latest = max(news, key=lambda found: self._told(found[1]))
             return self.standing([latest, *(found for found in heard if found is not latest)])
         named = alike if self._prose(witness) else naming
         denying = [(d, h) for d, h in later if h in named and self._has(DENIAL, h)]
-        beside = self.doubts([[witness, hit] for _, hit in denying]) if denying else []
+        beside = self.doubts([[witness, hit] for _, hit in denying])
         for together, (doubt, hit) in sorted(zip(beside, denying, strict=True), key=lambda found: -found[0]):
             raised = together >= max(FAINT, 2 * least) and doubt >= DOUBT
             if together >= DOUBT or (raised and not self.new(witness, hit)):
@@ -226,10 +227,10 @@ class Choice:
         """What may change or take back a statement, found by the statement itself: of whom much was told, an update in
         other words than the question is none of its best matches. Changes are worded alike, so what is nearest to one
         that speaks of a change is another, about something else."""
-        if self._prose(witness) or self._has(CHANGE, witness):
+        if not self.names or self._prose(witness) or self._has(CHANGE, witness):
             return []
         later = self.episodes.later(witness)
-        return [hit for hit in later if self._has(CHANGE | DENIAL, hit) and self.named_too(witness, hit)]
+        return [hit for hit in later if self._has(CHANGE | DENIAL, hit) and self.follows(witness, hit)]
 
     def alike(self, one: Hit, other: Hit, hits: Sequence[Hit]) -> bool:
         """Whether two records speak of the same thing: they share a telling word that is no name in the question, no
@@ -249,8 +250,11 @@ class Choice:
 
         return any(tells(word) for word in first & second - asked)
 
-    def named_too(self, one: Hit, other: Hit) -> bool:
-        """Whether the second record has every name in the question that the first has."""
+    def follows(self, one: Hit, other: Hit) -> bool:
+        """Whether the second record was told later, can be heard, and has every rare word of the question, as a name
+        is, that the first has."""
+        if self._told(other) <= self._told(one) or self.episodes.records[other.episode].page is None:
+            return False
         first, second = (rare_words(self.core, self.written(hit.episode)) for hit in (one, other))
         return rare_words(self.core, self.question) & first <= second
 
@@ -263,8 +267,6 @@ class Choice:
 
     def new(self, witness: Hit, later: Hit) -> bool:
         """Whether a later statement answers with something of its own that the witness does not say."""
-        if self.episodes.records[later.episode].page is None:
-            return False
         said = self.says(later)
         return said <= self._telling(later) and not said <= self._telling(witness)
 
@@ -281,6 +283,10 @@ class Choice:
             answer = generate(self.core, [row], [self.reader.adapter(row.pages)], max_tokens=OWN_ANSWER)[0]
             self._said[hit.episode] = telling_words(self.core.decode(answer))
         return self._said[hit.episode]
+
+    def _rare(self, words: Collection[str]) -> set[str]:
+        """Those that the core has to write in several pieces."""
+        return {word for word in words if len(self.core.encode(f" {word}")) > 1}
 
     def _telling(self, hit: Hit) -> frozenset[str]:
         return telling_words(self.written(hit.episode))

@@ -26,9 +26,10 @@ class RecallConfig:
     """How records are chosen and how they fade.
 
     ``direct`` records at most match the question itself, within ``margin`` of the best. Each of these is heard alone,
-    and the one that answers is read. Where none does, those that have every name in the question are heard in pairs
-    with each of the ``hops`` records that they lead on to over a name. Where that leaves the reader in doubt too, it
-    reads the best ``witnesses``, but a score below ``certain`` means that the question is about something else.
+    and the one that answers is read. Where none surely does, those that have every name in the question are heard in
+    pairs with each of the ``hops`` records that they lead on to over a name. Where that leaves the reader in doubt too,
+    it reads the best ``witnesses``, but a score below ``certain`` means that the question is about something else. As
+    many ``hops`` are looked at for what may have changed the one that is read.
     ``budget`` bounds the tokens in sight.
     ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
     (strength below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
@@ -189,10 +190,11 @@ class Episodes:
         return self._best(scores, reached, hit)
 
     def _best(self, scores: Tensor, reached: Tensor, hit: Hit) -> list[Hit]:
-        """The best few of the records ``reached`` through a ``hit``."""
+        """The best few of the records ``reached`` through a ``hit``; a page that was dropped cannot be heard."""
         names, _ = self._keys()
+        reached = reached & torch.tensor([self.records[name].page is not None for name in names])
         order = scores.masked_fill(~reached, -torch.inf).argsort(descending=True, stable=True)
-        return [Hit(names[i], float(scores[i]), hit.episode) for i in order.tolist()[: self.config.hops] if reached[i]]
+        return [Hit(names[i], float(scores[i]), hit.episode) for i in order[: self.config.hops].tolist() if reached[i]]
 
     def within_budget(self, hits: list[Hit]) -> list[Hit]:
         """As many of the hits, in order, as fit in sight together."""
