@@ -17,6 +17,7 @@ from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
 from fastslow.fast import trajectory
 from fastslow.lessons import refusal
+from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import DAY, Hit, RecallConfig
 
 NO_FAST = replace(CONFIG, fast=replace(FAST, related=1.0))
@@ -361,7 +362,7 @@ def test_nothing_to_sleep_on_is_fine(home: Path, core: Core) -> None:
         assert learner.sleep().consolidated == ()
 
 
-def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core) -> None:
+def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     with open_home(home, core, NO_FAST, clock) as learner:
         b = learner.learn(B)
@@ -373,6 +374,13 @@ def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core) -> Non
         answer = learner.ask(QUESTION, 4)
         assert answer.hits[0].episode == b.id and answer.experts
         assert other.id in {hit.episode for hit in learner.ask("What does Kestrel Dunsel do?", 4).hits}
+        both = f"{B} Does Dunsel?"
+        assert [hit.episode for hit in learner.tiers.match(both)] == [b.id, other.id]
+        monkeypatch.setattr(learner.tiers, "reader", object())
+        for found, read in ((True, other), (False, b)):  # what a page on hand answers is answered by the page
+            monkeypatch.setattr(Choice, "made", lambda _, hits, found=found: (list(hits), found))
+            assert [hit.episode for hit in learner.tiers.choose(both, [])[0]] == [read.id]
+        monkeypatch.undo()
         state, text = learner.tiers.hash(), learner.ask(QUESTION, 4, tiers=("slow",)).text
     with open_home(home, core, NO_FAST, clock) as learner:
         assert learner.episode(b.id).bits == 0 and len(list(learner.home.log.records())) == 1

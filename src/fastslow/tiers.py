@@ -243,7 +243,11 @@ class Tiers:
         hits = self.match(question)
         if not hits or not self.reader:
             return self.episodes.within_budget(hits[: self.config.recall.witnesses]), False
-        return self.choice(question, prompt, self.reader).made(hits)
+        heard = [hit for hit in hits if self.episodes.records[hit.episode].page is not None]
+        read, found = self.choice(question, prompt, self.reader).made(heard) if heard else ([], False)
+        if not found and hits[0] not in heard:  # what was dropped cannot be heard: its expert may hold the answer
+            return hits[:1], False
+        return read, found
 
     def choice(self, question: str, prompt: list[int], reader: Reader) -> Choice:
         row = partial(self.row, prompt)

@@ -148,7 +148,6 @@ def test_a_change_is_found_by_the_statement_that_it_changes(
     assert choice.changing(change) == []  # what is nearest to a change is any other
     choice.episodes.records["5"] = replace(choice.episodes.records["5"], page=None)
     assert {hit.episode for hit in choice.episodes.later(witness)} == {"2", "3", "4"}  # what was dropped is not heard
-    assert not choice.follows(witness, Hit("5", 1.0))
     choice = choosing(core, reader, WHERE, *texts, hops=5)
     monkeypatch.setattr(Choice, "says", lambda _, hit: telling_words(texts[int(hit.episode)].split()[-1]))
     monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.1] * len(groups))

@@ -154,8 +154,7 @@ class Choice:
         doubts = [0.0] * len(rows)
         members: dict[Delta, list[int]] = {}
         for i, row in enumerate(rows):
-            if row.pages:  # a page that was dropped cannot be heard: its expert may hold the answer
-                members.setdefault(self.reader.adapter(row.pages), []).append(i)
+            members.setdefault(self.reader.adapter(row.pages), []).append(i)
         for adapter, own in members.items():
             found = answer_log_probabilities(self.core, [rows[i] for i in own], self.unknown, [adapter]).sum(1)
             for i, doubt in zip(own, found.exp().tolist(), strict=True):
@@ -251,16 +250,14 @@ class Choice:
         return any(tells(word) for word in first & second - asked)
 
     def follows(self, one: Hit, other: Hit) -> bool:
-        """Whether the second record was told later, can be heard, and has every rare word of the question, as a name
-        is, that the first has."""
-        if self._told(other) <= self._told(one) or self.episodes.records[other.episode].page is None:
-            return False
+        """Whether the second record was told later and has every rare word of the question, as a name is, that the
+        first has."""
         first, second = (rare_words(self.core, self.written(hit.episode)) for hit in (one, other))
-        return rare_words(self.core, self.question) & first <= second
+        return self._told(other) > self._told(one) and rare_words(self.core, self.question) & first <= second
 
     def naming(self, witness: Hit, later: Sequence[Hit]) -> list[Hit]:
         """Those of the ``later`` statements that name what the witness answers and the question does not."""
-        if not later or self._prose(witness) or self.episodes.records[witness.episode].page is None:
+        if not later or self._prose(witness):
             return []
         said = self.says(witness)
         return [hit for hit in later if not said <= telling_words(self.question) and said <= self._telling(hit)]
