@@ -15,7 +15,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fastslow.copying import rare_words
 from fastslow.core import Core, Delta
 from fastslow.decode import LONG, Row, answer_log_probabilities, generate
 from fastslow.lessons import refusal
@@ -250,10 +249,9 @@ class Choice:
         return any(tells(word) for word in first & second - asked)
 
     def follows(self, one: Hit, other: Hit) -> bool:
-        """Whether the second record was told later and has every rare word of the question, as a name is, that the
-        first has."""
-        first, second = (rare_words(self.core, self.written(hit.episode)) for hit in (one, other))
-        return self._told(other) > self._told(one) and rare_words(self.core, self.question) & first <= second
+        """Whether the second record was told later and has every name in the question that the first has."""
+        first, second = (set(WORD.findall(self.written(hit.episode))) for hit in (one, other))
+        return self._told(other) > self._told(one) and self.names & first <= second
 
     def naming(self, witness: Hit, later: Sequence[Hit]) -> list[Hit]:
         """Those of the ``later`` statements that name what the witness answers and the question does not."""
