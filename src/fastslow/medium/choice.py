@@ -249,9 +249,11 @@ class Choice:
         return any(tells(word) for word in first & second - asked)
 
     def follows(self, one: Hit, other: Hit) -> bool:
-        """Whether the second record was told later and has every name in the question that the first has."""
-        first, second = (set(WORD.findall(self.written(hit.episode))) for hit in (one, other))
-        return self._told(other) > self._told(one) and self.names & first <= second
+        """Whether the second record was told later and has every rare word of the question, as a name is, that the
+        first has: without a name in the question they alone say what it is about."""
+        texts = (self.question, self.written(one.episode), self.written(other.episode))
+        asked, first, second = (self._rare(set(WORD.findall(text))) for text in texts)
+        return self._told(other) > self._told(one) and asked & first <= second
 
     def naming(self, witness: Hit, later: Sequence[Hit]) -> list[Hit]:
         """Those of the ``later`` statements that name what the witness answers and the question does not."""
