@@ -62,20 +62,28 @@ def run(bench: RecallBench, json_path: Path | None = None, say: Say | None = Non
     world = World.make(bench.seed, facts=bench.facts, split=bench.split)  # type: ignore[arg-type]
     result: dict[str, Any] = {"bench": "recall", "settings": vars(bench), "machine": machine(), "answers": []}
     config = LearnerConfig(recall=RecallConfig(bits=bench.bits))
+
+    def keep() -> None:
+        """Hours of answers outlive a run that is stopped before its last stage."""
+        if json_path:
+            io.write_atomic(json_path, json.dumps(result, indent=1).encode())
+
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         with Learner.open(home, core, config=config) as learner:
             result |= _teach(learner, world, say)
             result |= audit(lambda qs: ask_many(learner, qs), world, bench.limit, result["answers"], say)
+            keep()
             result |= {"locality": _locality(learner), **_drift(learner), **_overhead(learner, world)}
+        keep()
         result["after_restart"] = _restart(home, core, config, result["answers"])
+        keep()
         if bench.sleep:
             say("sleeping")
             result |= _asleep(home, core, config, world, result["answers"])
     if bench.baselines:
         result["baselines"] = baselines.run(core, world, bench.baseline_limit, audit, lora=bench.lora, say=say)
-    if json_path:
-        io.write_atomic(json_path, json.dumps(result, indent=1).encode())
+    keep()
     Console().print(table(result))
     return result
 
@@ -138,9 +146,9 @@ def audit(ask: AskMany, world: World, limit: int, answers: list[dict[str, Any]],
             own = [f for f, p in zip(false, unknown, strict=True) if p.kind == kind]
             if own:
                 scores[f"false_memory_{kind}"] = sum(own) / len(own)
+                say(f"{kind}, answered with a taught value: {sum(own) / len(own):.3f} of {len(own)}")
         scores["false_memory"] = sum(false) / len(false)
         scores["abstains"] = sum(map(is_abstention, texts_)) / len(texts_)
-        say(f"false memory: {scores['false_memory']:.3f} of {len(false)}")
     return scores
 
 
