@@ -24,6 +24,7 @@ from fastslow.medium.train_reader import ReaderRecipe
 from fastslow.reports import Episode
 from fastslow.slow import Bounds, DomainConfig, FactsConfig, study
 from fastslow.worlds import invented, scoring
+from fastslow.worlds.names import Split
 from fastslow.worlds.scoring import contains, normalise
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,7 @@ def test_python_names_exist() -> None:
         assert f"`{name}" in text or f"`{name}`" in text or name in "".join(python_blocks(DOCS / "python.md")), name
 
 
+UNHEARD: tuple[Split, ...] = ("tune", "test")
 CHANGE = [word for word in ("now", "new", "changed", "corrected") if word in choice.CHANGE]
 DENIAL = [word for word in ("not", "never", "wrong", "withdrawn") if word in choice.DENIAL]
 
@@ -196,8 +198,8 @@ def test_numbers_are_those_of_the_code() -> None:
         ("worlds", f"a pool of {invented.POOL},"),
         ("worlds", f"at most {scoring.MAX_WORDS} words"),
         ("worlds", f"at most {manual.MAX_WORDS} words"),
-        ("worlds", f"There are {len(invented.relations_of('test'))} relations in each split"),
-        ("worlds", f"and {len(invented.relations_of('test', 'own'))} of those"),
+        *(("worlds", f"There are {len(invented.relations_of(s))} relations in each of the tune") for s in UNHEARD),
+        *(("worlds", f"and {len(invented.relations_of(s, 'own'))} of them never occur in train") for s in UNHEARD),
     ]:
         assert sentence in plain(DOCS / f"{name}.md"), f"docs/{name}.md no longer says: {sentence}"
     assert (facts.accept, facts.group, fast.gate, ReaderRecipe().pose) == (0.5, 1, float("-inf"), 0.25)

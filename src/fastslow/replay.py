@@ -122,7 +122,12 @@ def _skill_folders(home: Home) -> list[tuple[str, Path]]:
 
 def load_skills(home: Home) -> dict[str, Skill]:
     """The newest skill of each task, but those whose folder was removed. Raises StoreError for a damaged one."""
-    return {task: Skill.load(folder) for task, folder in dict(_skill_folders(home)).items() if folder.is_dir()}
+    folders = {task: folder for task, folder in dict(_skill_folders(home)).items() if folder.is_dir()}
+    skills = {task: Skill.load(folder) for task, folder in folders.items()}
+    for task, skill in skills.items():
+        if skill_folder(home, task, skill.hash()) != folders[task]:  # its contexts go into prompts
+            raise StoreError(f"{folders[task]} is not what was learned: remove the folder, and train again")
+    return skills
 
 
 def sweep_skills(home: Home) -> None:

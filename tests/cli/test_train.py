@@ -52,6 +52,7 @@ def test_the_halves_alone_and_a_longer_training_goes_on(run: Run, tmp_path: Path
     speller = ("--task", "cipher-1", "--core", "speller", "--home", str(tmp_path / "small"))
     slow = run("train", "rl", *speller, "--steps", "2", "--group", "4", *SHORT).json
     assert slow["rollouts"] == 2 * 2 * 4 and slow["contexts"][0]["items"] == []
+    assert (tmp_path / "small").stat().st_mode & 0o077 == 0
     first = run("train", "context", *speller, "--steps", "2", *FAST, *SHORT).json
     longer = run("train", "context", *speller, "--steps", "4", *FAST, *SHORT).json
     assert longer["rollouts"] > first["rollouts"] > 0 and longer["steps"] == 4

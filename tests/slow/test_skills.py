@@ -12,7 +12,7 @@ import torch
 from fastslow.core import Core
 from fastslow.errors import InputError, StoreError
 from fastslow.slow.contexts import Context, Item
-from fastslow.slow.skills import ADAPTER, Skill
+from fastslow.slow.skills import ABOUT, ADAPTER, Skill
 
 QUESTIONS = [f"{n}zq {n + 1}zqzq {7 * n % 10} legs?" for n in range(12)]
 LINES = (Item("rule", "A crab has 10 legs."), Item("role", "Count."))
@@ -90,6 +90,12 @@ def test_a_damaged_skill_is_named_and_a_removed_one_is_gone(core: Core, tmp_path
     with living.open_home(tmp_path, core) as learner:
         learner.adopt(made(core))
     (folder,) = (tmp_path / "skills").iterdir()
+    about = folder / ABOUT
+    sound = about.read_text()
+    about.write_text(sound.replace("A crab has 10 legs.", "A crab has 12 legs."))
+    with pytest.raises(StoreError, match="is not what was learned"):
+        living.open_home(tmp_path, core)
+    about.write_text(sound)
     adapter = folder / ADAPTER
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="and train again"):

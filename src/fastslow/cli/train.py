@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from fastslow.cli import options, output, session
 from fastslow.errors import InputError
+from fastslow.store import io
 
 if TYPE_CHECKING:
     from fastslow.slow.fast_slow import FastSlowTrainer, StepReport
@@ -267,6 +268,7 @@ def _learn(
     budget = ciphers.WIDTH if core == SPELLER else BUDGET
     written = GepaEvolver(reflector, budget) if reflector else None
     if core == SPELLER:
+        io.make_dir(chosen.home, private=True)  # as a learner makes it, which may come later
         evolver = written or ItemEvolver(budget, shown="{question}>{answer}")
         small = FastSlowTrainer(speller.load(), problems, config, prompt=speller.prompt, evolver=evolver)
         _trained(small, method, steps, folder, as_json)
