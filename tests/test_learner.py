@@ -5,13 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits, make_reader, open_home
 from tiny import make_tiny_core
 
-from fastslow import Learner
+from fastslow import Learner, replay
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -432,6 +433,9 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
         '{"text": "a\\u0000b"}',
         '{"text": "a\\ud800b"}',
         '{"text": "x", "heading": "a\\u0000"}',
+        '{"text": "x", "source": "a\\ud800"}',
+        '{"text": ["x"]}',
+        '{"text": "x", "heading": 7}',
         json.dumps({"text": "word " * 500}),
     ],
 )
@@ -441,6 +445,13 @@ def test_an_import_with_one_bad_line_learns_nothing(home: Path, core: Core, tmp_
         with pytest.raises(InputError):
             learner.import_(tmp_path / "in.jsonl")
         assert kinds(learner) == []
+
+
+def test_an_import_takes_null_for_nothing(home: Path, core: Core, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": A, "heading": None, "source": None}))
+    with open_home(home, core) as learner:
+        (episode,) = learner.import_(tmp_path / "in.jsonl")
+        assert (episode.heading, episode.source) == ("", "")
 
 
 def test_a_missing_or_binary_import_is_refused(home: Path, core: Core, tmp_path: Path) -> None:
@@ -543,6 +554,45 @@ def test_an_event_taken_in_by_half_is_not_saved_as_seen(
     with open_home(home, core) as learner:
         assert [e.text for e in learner.history()] == [A, B]
         assert learner.tiers.hash() == wanted
+
+
+def test_an_event_that_memory_never_saw_is_not_saved_as_seen(
+    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the log syncs a commit: the event is there, and nothing goes on in its place until a reopening."""
+    with open_home(home, core) as learner:
+        learner.learn(A)
+        append = learner.home.log.append
+
+        def interrupted(*args: Any, **more: Any) -> None:
+            append(*args, **more)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(learner.home.log, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learner.learn(B)
+        monkeypatch.undo()
+        for act in (lambda: learner.learn(C), learner.sleep):
+            with pytest.raises(StoreError, match="open the home again"):
+                act()
+    with open_home(tmp_path / "other", core) as learner:
+        learner.learn(A)
+        learner.learn(B)
+        wanted = learner.tiers.hash()
+    with open_home(home, core) as learner:
+        assert [e.text for e in learner.history()] == [A, B]
+        assert learner.tiers.hash() == wanted
+
+
+def test_an_error_is_not_hidden_by_one_of_closing(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(replay, "save_fast", full)
+    with pytest.raises(InputError, match="the text is empty"), open_home(home, core) as learner:
+        learner.learn(" ")
+    with pytest.raises(StoreError, match="the disk is full"), open_home(home, core) as learner:
+        learner.learn(A)
 
 
 def test_recall_settings_are_used(home: Path, core: Core) -> None:

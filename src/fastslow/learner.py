@@ -16,11 +16,12 @@ from typing import Any, Self
 from fastslow import cores, replay, sleeping
 from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probabilities, generate
-from fastslow.errors import InputError, UnknownEpisode
+from fastslow.errors import InputError, StoreError, UnknownEpisode
 from fastslow.medium import reader as readers
 from fastslow.medium.split import Piece, split
 from fastslow.reports import Answer, Episode, Read, Receipt, SleepReport, Status, Trace, TraceLine
 from fastslow.slow.skills import Skill
+from fastslow.state import State
 from fastslow.store import Home, io
 from fastslow.tiers import ALL, LearnerConfig, Progress, Reading, Tiers, Told
 
@@ -81,7 +82,11 @@ class Learner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except StoreError:  # what closing saves can be made again, so the first error is the one to tell
+            if error is None:
+                raise
 
     # ------------------------------------------------------------------ learning
 
@@ -113,16 +118,34 @@ class Learner:
 
     def _learn(self, piece: Piece, source: str) -> Episode:
         self._check_length(piece)
-        now, known = self._clock(), self.tiers.said_before(piece.written)
+        known = self.tiers.said_before(piece.written)
         payload = {"text": piece.text, "source": source, "heading": piece.heading}
         if known is not None:
-            self.tiers.apply(self.home.log.append("restate", payload, known, time=now))
+            self._take_in("restate", payload, known)
             return self._episode(known)
         page = self.tiers.episodes.write(piece.written)
         episode = "e" + hashlib.sha256(piece.written.encode()).hexdigest()[:12]
-        event = self.home.log.append("learn", payload, episode, time=now, record=page.to_bytes())
-        self.tiers.apply(event, page=page)
+        self._take_in("learn", payload, episode, page=page)
         return self._episode(episode)
+
+    def _take_in(
+        self,
+        kind: str,
+        payload: dict[str, Any],
+        episode: str | None = None,
+        *,
+        page: State | None = None,
+        skill: Skill | None = None,
+    ) -> None:
+        """Append an event to the log, durably, and then let the tiers take it in."""
+        self._check_in_step()
+        record = page.to_bytes() if page is not None else None
+        event = self.home.log.append(kind, payload, episode, time=self._clock(), record=record)
+        self.tiers.apply(event, page=page, skill=skill)
+
+    def _check_in_step(self) -> None:
+        if self.tiers.head != self.home.log.head():
+            raise StoreError("the last write was interrupted, and memory is not what the log says: open the home again")
 
     # ------------------------------------------------------------------ answering
 
@@ -143,7 +166,7 @@ class Learner:
         learned = [episode.id for episode in self.learn_document(last, "chat")] if states else []
         turn = {"text": f"user: {last}", "episodes": list(dict.fromkeys([*learned, *(h.episode for h in answer.hits)]))}
         name = "t" + hashlib.sha256(f"{self.home.log.head()}{last}".encode()).hexdigest()[:12]
-        self.tiers.apply(self.home.log.append("turn", turn, name, time=self._clock()))
+        self._take_in("turn", turn, name)
         return answer
 
     def _answer(self, question: str, messages: list[dict[str, str]], max_tokens: int, tiers: Sequence[str]) -> Answer:
@@ -153,8 +176,7 @@ class Learner:
         reading = self._read(question, messages, tiers)
         text = self._decode(reading.row, reading.deltas, max_tokens)
         if reading.hits:
-            used = {"episodes": [reading.hits[0].episode]}
-            self.tiers.apply(self.home.log.append("read", used, time=self._clock()))
+            self._take_in("read", {"episodes": [reading.hits[0].episode]})
         return _as_answer(text, reading, len(prompt))
 
     def _read(self, question: str, messages: list[dict[str, str]], tiers: Sequence[str] = ALL) -> Reading:
@@ -236,13 +258,14 @@ class Learner:
         kept = replay.skill_folder(self.home, skill.task, skill.hash())
         skill.save(kept, self.core)  # first the files, then the event that names them, then what it takes the place of
         about = {**skill.about, "task": skill.task, "contexts": [c.id for c in skill.contexts], "hash": skill.hash()}
-        self.tiers.apply(self.home.log.append("skill", about, time=self._clock()), skill=skill)
+        self._take_in("skill", about, skill=skill)
         replay.sweep_skills(self.home)
 
     # ------------------------------------------------------------------ sleeping and forgetting
 
     def sleep(self, *, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> SleepReport:
         """Consolidate episodes into the slow tier. Interrupted (``stop``), it goes on where it was the next time."""
+        self._check_in_step()
         return sleeping.sleep(self.home, self.tiers, self._clock, progress=progress, stop=stop)
 
     def forget(self, *episodes: str, dry_run: bool = False, progress: Progress | None = None) -> Receipt:
@@ -314,12 +337,16 @@ class Learner:
 
     def export(self, path: Path) -> int:
         """Write every episode as a line of JSON (text, heading, source, time); the number of lines."""
-        lines = [
+        lines = self.exported()
+        io.write_atomic(path, "".join(line + "\n" for line in lines).encode())
+        return len(lines)
+
+    def exported(self) -> list[str]:
+        """The lines that :meth:`export` writes."""
+        return [
             json.dumps({"text": t.text, "heading": t.heading, "source": t.source, "time": t.time}, ensure_ascii=False)
             for t in self.tiers.told.values()
         ]
-        io.write_atomic(path, "".join(line + "\n" for line in lines).encode())
-        return len(lines)
 
     def import_(self, path: Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
         """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError."""
@@ -343,10 +370,11 @@ class Learner:
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-        text, heading, source = row["text"], row.get("heading", ""), row.get("source", "")
-        if heading:
-            _clean(str(heading))
-        return {"text": _clean(str(text)), "heading": str(heading), "source": str(source)}
+        text, heading, source = row["text"], row.get("heading") or "", row.get("source") or ""
+        for part in (heading, source):
+            if part:
+                _clean(part)
+        return {"text": _clean(text), "heading": heading, "source": source}
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(
             f"{path}, line {number}, is no exported episode ({error}): nothing was learned, export it again"

@@ -91,8 +91,8 @@ def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
 
 def save_fast(home: Home, tiers: Tiers) -> None:
     """Save the fast state, so that the next opening need not stream the whole log again."""
-    if tiers.seen and tiers.sound:
-        snapshots.save(home.snapshots, _fast_name(tiers.config), tiers.fast, home.log.head())
+    if tiers.seen and tiers.head == home.log.head():
+        snapshots.save(home.snapshots, _fast_name(tiers.config), tiers.fast, tiers.head)
 
 
 def fast_size(tiers: Tiers) -> float:
@@ -165,7 +165,7 @@ def forget(
     told = sum(name in tiers.told for name in gone)
     new = Tiers(tiers.core, tiers.reader, tiers.config)
     first = min(event.seq for event in lost)
-    start = new.resume([mark for mark in tiers.marks if mark.seq < first] if tiers.sound else ())
+    start = new.resume([mark for mark in tiers.marks if mark.seq < first] if tiers.head == home.log.head() else ())
     streamed = sum(e.kind in STREAMED for e in events if e.episode not in gone and e.seq >= start)
     what = {
         "fast": f"{streamed} texts streamed again",
@@ -174,22 +174,30 @@ def forget(
     }
     if dry_run:
         return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), "", True), tiers
-    payloads = _without(home, tiers, new, events, gone, start, progress)
+    stored = _stored_pages(home)
+    payloads = _without(home, tiers, new, events, gone, start, stored, progress)
     state = new.hash()
     receipt = {"episodes": sorted(gone), "state": state}
-    home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload))
+    new.head = home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload)).hash
     _sweep(home, new)
-    _keep_pages(home, new, _stored_pages(home))
+    _keep_pages(home, new, {name: page for name, page in stored.items() if name not in gone})
     save_fast(home, new)
     return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), state, False), new
 
 
 def _without(
-    home: Home, tiers: Tiers, new: Tiers, events: list[Event], gone: set[str], start: int, progress: Progress | None
+    home: Home,
+    tiers: Tiers,
+    new: Tiers,
+    events: list[Event],
+    gone: set[str],
+    start: int,
+    stored: Mapping[str, State],
+    progress: Progress | None,
 ) -> dict[int, dict[str, object] | None]:
     """Make ``new`` the tiers of the history without ``gone``, streaming from the event number ``start`` on. Gives the
     payloads that change with it (None: the event goes too)."""
-    full = {n: p for n, p in _stored_pages(home).items() if p.numbers["bits"] == tiers.config.recall.bits}
+    full = {n: p for n, p in stored.items() if p.numbers["bits"] == tiers.config.recall.bits}
     payloads: dict[int, dict[str, object] | None] = {}
     for n, event in enumerate(events):
         if event.episode in gone:

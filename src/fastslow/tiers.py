@@ -28,6 +28,7 @@ from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
 from fastslow.state import State
 from fastslow.store import Event
+from fastslow.store.log import FIRST_HASH
 
 ALL = ("fast", "medium", "slow")
 STREAMED = ("learn", "restate", "turn")  # events whose text passes through the fast tier
@@ -101,7 +102,7 @@ class Tiers:
         self.marks = [Mark(0, 0, self.fast, 0)]
         self._saying: dict[tuple[str, ...], str] = {}
         self._spread: Counter[str] = Counter()  # in how many records each telling word is
-        self.sound = True  # False once an event was taken in by half: what is in memory must not be saved
+        self.head = FIRST_HASH  # of the last event that was taken in whole; another than the log's must not be saved
         self._fast_delta: tuple[State, Delta] | None = None
 
     # ------------------------------------------------------------------ history in
@@ -119,7 +120,6 @@ class Tiers:
         hand, and ``skill`` is what it speaks of; ``fast=False`` leaves the fast tier out, because a snapshot already
         has it."""
         payload, episode = event.payload, event.episode
-        sound, self.sound = self.sound, False
         if event.kind == "learn" and episode is not None:
             told = Told(payload["text"], payload["source"], payload["heading"], event.time)
             self.told[episode] = told
@@ -139,7 +139,7 @@ class Tiers:
             self.episodes.fade(event.time)
         if fast:
             self.stream(event)
-        self.sound = sound
+        self.head = event.hash
 
     def stream(self, event: Event) -> None:
         """Let what was said in this event pass through the fast tier."""

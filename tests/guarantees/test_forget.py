@@ -195,10 +195,12 @@ def cut(*_: object, **__: object) -> None:
     raise Cut
 
 
+@pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("moment", ["rebuilding", "erasing", "erased"])
-def test_a_crash_while_forgetting_leaves_all_or_nothing(
-    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch, moment: str
+def test_a_forgetting_cut_off_leaves_all_or_nothing(
+    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch, moment: str, closed: bool
 ) -> None:
+    """``closed``: by an error, after which the learner is closed; otherwise the process is gone."""
     acts = [learn(A), learn(B), learn(LONG), sleep]
     home = tmp_path / "home"
     live(home, core, acts).close()  # so that a saved fast state holds what is to be forgotten
@@ -212,7 +214,7 @@ def test_a_crash_while_forgetting_leaves_all_or_nothing(
         monkeypatch.setattr(StoreLog, "_scrub", cut)
     with pytest.raises(Cut):
         learner.forget(told(learner, B))
-    learner.home.close()  # without saving: the process is gone
+    (learner if closed else learner.home).close()
     monkeypatch.undo()
     with open_home(home, core, clock=Clock(3e6)) as learner:
         if moment == "erased":
@@ -258,6 +260,15 @@ def test_a_full_disk_while_forgetting_is_a_clear_error(
         assert learner.tiers.hash() == before and len(learner.history()) == 2
 
 
+def test_the_pages_of_the_others_are_not_written_anew(
+    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live(tmp_path / "home", core, [learn(A), learn(B), learn(C)]) as learner:
+        monkeypatch.setattr(StoreLog, "put_records", cut)
+        learner.forget(told(learner, B))
+        assert len(list(learner.home.log.records())) == 2
+
+
 def test_only_what_came_since_is_streamed_again(tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 41 texts told in one sitting; told before that, a text costs the whole stream."""
     texts = [f"House {n} stands in the {n + 3}th street." for n in range(41)]
@@ -275,9 +286,9 @@ def test_only_what_came_since_is_streamed_again(tmp_path: Path, core: Core, monk
         monkeypatch.setattr(trajectory, "observe", counted)
         receipt = learner.forget(told(learner, texts[35]), dry_run=True)
         assert receipt.tiers["fast"] == "8 texts streamed again" and not streamed
-        learner.tiers.sound = False  # what is in memory is not to be trusted
+        head, learner.tiers.head = learner.tiers.head, ""  # what is in memory is not to be trusted
         assert learner.forget(told(learner, texts[35]), dry_run=True).tiers["fast"] == "40 texts streamed again"
-        learner.tiers.sound = True
+        learner.tiers.head = head
         learner.forget(told(learner, texts[35]))
         assert len(streamed) == 8  # from the 33rd on
         same(learner, never)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +27,8 @@ def export(
         _check(path, force)
     with session.open_learner(chosen) as learner:
         if file == "-":
-            with tempfile.TemporaryDirectory() as folder:
-                copy = Path(folder) / "episodes.jsonl"
-                learner.export(copy)
-                sys.stdout.write(copy.read_text(encoding="utf-8"))
+            for line in learner.exported():
+                output.emit_text(line)
             return
         count = learner.export(path)
     if as_json:
