@@ -23,7 +23,8 @@ _NOT_REPAIRED = "not repaired, because the truth itself is damaged (restore it f
 
 
 def check(home: Path, core: str | Core | None = None, config: LearnerConfig | None = None) -> list[str]:
-    """Everything that is wrong with a home, in words; empty where it is sound. Changes nothing.
+    """Everything that is wrong with a home, in words; empty where it is sound. Changes nothing
+    but what every opening mends: an erasure or a write that was cut off.
 
     The log against its hash chain, records and snapshots against their checksums; with a ``core`` also every page
     against what a replay gives, bit for bit. Raises InputError where there is no home, HomeInUse where another process

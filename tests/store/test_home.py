@@ -7,6 +7,7 @@ import pytest
 
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError
 from fastslow.store import Home
+from fastslow.store.home import is_home
 
 CORE = {"name": "small", "sha256": "a" * 8, "shape": (2, 3)}
 
@@ -91,6 +92,27 @@ def test_a_lost_log_is_never_replaced_by_an_empty_one(folder: Path) -> None:
     with pytest.raises(StoreError, match="has lost its log"):
         Home.open(folder)
     assert not (folder / "log.sqlite").exists()
+
+
+def test_a_log_that_lost_its_bytes_is_never_begun_anew(folder: Path) -> None:
+    with Home.open(folder) as home:
+        home.log.append("learn", {"text": "x"}, "e", time=0.0)
+    (folder / "log.sqlite").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"log\.sqlite is empty, and there was a log in it once: restore it"):
+        Home.open(folder)
+    assert (folder / "log.sqlite").read_bytes() == b""
+
+
+def test_a_home_that_may_not_be_read_is_an_error_that_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Home.open(folder).close()
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # not by its mode, because tests may run as root
+    for act in (Home.open, is_home):
+        with pytest.raises(StoreError, match=r"cannot be read \(Permission denied\): check its permissions"):
+            act(folder)
 
 
 def test_a_newer_format_is_refused(folder: Path) -> None:

@@ -28,8 +28,6 @@ def test_what_is_appended_is_read_again(path: Path) -> None:
         assert list(log.events()) == [one, two]
         assert list(log.events(["sleep"])) == [two]
         assert list(log.events([])) == []
-        assert list(log.episode_events("e1")) == [one]
-        assert list(log.episode_events("e2")) == []
         assert list(log.records()) == [("e1", b"r1")]
         assert log.verify() == []
     assert (one.prev_hash, two.prev_hash) == (FIRST_HASH, one.hash)
@@ -46,7 +44,7 @@ def test_the_chain_does_not_change_between_releases(path: Path) -> None:
 def test_records_are_set_replaced_and_deleted(path: Path) -> None:
     with Log.open(path) as log:
         log.put_records({"b": b"2", "a": b"1"})
-        log.put_record("b", b"3")
+        log.put_records({"b": b"3"})
         assert list(log.records()) == [("a", b"1"), ("b", b"3")]
         log.delete_record("a")
         log.delete_record("a")
@@ -54,13 +52,23 @@ def test_records_are_set_replaced_and_deleted(path: Path) -> None:
         assert log.record("b") == b"3"
 
 
-def test_meta(path: Path) -> None:
+def test_a_write_interrupted_at_its_start_leaves_no_transaction_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Log.open(path) as log:
-        assert log.get_meta("k") is None
-        log.set_meta("k", "1")
-        log.set_meta("k", "2")
+        rows = log._rows
+
+        def interrupted(sql: str, *values: Any) -> Any:
+            rows(sql, *values)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(log, "_rows", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log.delete_record("e1")
+        monkeypatch.undo()
+        log.append("learn", {"text": "x"}, "e1", time=0.0)
     with Log.open(path) as log:
-        assert log.get_meta("k") == "2"
+        assert len(list(log.events())) == 1
 
 
 def test_ten_megabytes_of_text(path: Path) -> None:
@@ -344,7 +352,7 @@ def test_no_byte_of_an_erased_text_is_left(tmp_path: Path, size: int, reopen: bo
     log.append("sleep", {"ids": ["a1", f"{needle}-id"]}, time=0.0)
     for n in range(30):
         log.append("learn", {"text": "x" * 900}, f"b{n}", time=0.0)
-    log.put_record(f"{needle}-id", text.encode() * 2)
+    log.put_records({f"{needle}-id": text.encode() * 2})
     if reopen:
         log.close()
         log = Log.open(tmp_path / "log.sqlite")

@@ -42,7 +42,8 @@ class Home:
         try:
             io.remove_leftovers(folder)
             about = _read_about(folder)
-            log = Log.open(folder / _LOG)
+            # the folder of snapshots is made after the log: beside it, an empty log is no creation that was cut off
+            log = Log.open(folder / _LOG, create=not (folder / _SNAPSHOTS).is_dir())
             try:
                 io.make_dir(folder / _SNAPSHOTS)
                 io.remove_leftovers(folder / _SNAPSHOTS)
@@ -93,11 +94,25 @@ class Home:
         self.close()
 
 
+def is_home(folder: Path) -> bool:
+    """Whether the folder is a home, or what is left of one. Raises InputError for a file, StoreError where it may not
+    be read."""
+    return bool(_names(folder) & {_ABOUT, _LOG})
+
+
+def _names(folder: Path) -> set[str]:
+    """What is in the folder; nothing where there is none."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: give the folder of a home")
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise StoreError(f"the home {folder} cannot be read ({error.strerror}): check its permissions") from error
+
+
 def _check_folder(folder: Path, create: bool) -> None:
     """Refuse, before anything is written, a folder that is neither a home nor free to become one."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give the folder of a home")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = _names(folder)
     if _ABOUT in names:
         # the log is made before the folder of snapshots, so it was there once; an empty one must not replace it
         if _SNAPSHOTS in names and _LOG not in names:

@@ -77,7 +77,7 @@ class Log:
         with _translated(path):
             connection = apsw.Connection(str(path), vfs=vfs)
             try:
-                _prepare(connection, path)
+                _prepare(connection, path, create)
                 log = cls(connection, path)
                 # an erasure that was cut off by a crash has left bytes behind
                 if log.get_meta(_SCRUB_KEY) is not None:
@@ -141,11 +141,6 @@ class Log:
             )
         yield from self._read(seq for (seq,) in rows)
 
-    def episode_events(self, episode: str) -> Iterator[Event]:
-        """Every event of one episode in order; none for an unknown id. Raises StoreError as `events` does."""
-        rows = self._rows("SELECT seq FROM events WHERE episode = ? ORDER BY seq", (episode,))
-        yield from self._read(seq for (seq,) in rows)
-
     def head(self) -> str:
         """The hash of the last event: it names the whole history. FIRST_HASH where the log is empty."""
         rows = self._rows("SELECT hash FROM events ORDER BY seq DESC LIMIT 1")
@@ -176,12 +171,8 @@ class Log:
             )
         return bytes(data)
 
-    def put_record(self, episode: str, data: bytes) -> None:
-        """Set the record of an episode; durable on return."""
-        self.put_records({episode: data})
-
     def put_records(self, records: Mapping[str, bytes]) -> None:
-        """Set the records of several episodes in one transaction."""
+        """Set the records of several episodes in one transaction; durable on return."""
         with self._transaction():
             for episode, data in records.items():
                 self._store_record(episode, data)
@@ -205,11 +196,6 @@ class Log:
         """The value of a key, or None."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Set the value of a key; durable on return."""
-        with self._transaction():
-            self._set_meta(key, value)
 
     # ---- erasure ----
 
@@ -241,7 +227,7 @@ class Log:
                 self._rewrite(rewrite)
             self._rechain()
             event = self._insert("forget", None, float(time), receipt_text)
-            self._set_meta(_SCRUB_KEY, "1")
+            self._rows("INSERT OR REPLACE INTO meta VALUES(?, '1')", (_SCRUB_KEY,))
         self._scrub()
         return event
 
@@ -341,8 +327,8 @@ class Log:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._rows("BEGIN IMMEDIATE")
         try:
+            self._rows("BEGIN IMMEDIATE")
             yield
             self._rows("COMMIT")
         except BaseException:
@@ -363,9 +349,6 @@ class Log:
     def _store_record(self, episode: str, data: bytes) -> None:
         self._rows("INSERT OR REPLACE INTO records VALUES(?, ?, ?)", (episode, data, sha256(data).hexdigest()))
 
-    def _set_meta(self, key: str, value: str) -> None:
-        self._rows("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
-
     def _read(self, seqs: Iterator[int]) -> Iterator[Event]:
         for seq in seqs:
             for row in self._rows(f"SELECT {_EVENT_COLUMNS} FROM events WHERE seq = ?", (seq,)):
@@ -377,7 +360,7 @@ class Log:
                 yield Event(seq, row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
 
 
-def _prepare(connection: apsw.Connection, path: Path) -> None:
+def _prepare(connection: apsw.Connection, path: Path, create: bool) -> None:
     """Bring a new connection to the settings under which an acknowledged commit survives a power cut."""
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     # One connection, no shared memory: rules out the WAL-reset bug and every reader that could keep old pages alive.
@@ -385,7 +368,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     # Under the default level the unlink of the old journal is not synced when the file turns to WAL; after a power cut
     # that journal comes back hot and rolls back every commit.
     _pragma(connection, "synchronous", "EXTRA", 3)
-    _check_identity(connection, path)
+    _check_identity(connection, path, create)
     _pragma(connection, "secure_delete", "ON", 1)
     _pragma(connection, "journal_mode", "WAL", "wal")
     if path.parent.is_dir():
@@ -410,12 +393,14 @@ def _pragma(connection: apsw.Connection, name: str, value: str | int, expected: 
         )
 
 
-def _check_identity(connection: apsw.Connection, path: Path) -> None:
+def _check_identity(connection: apsw.Connection, path: Path, create: bool) -> None:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     version = _version(connection)
     ((objects,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     # a log whose creation was cut off is an empty database
     empty = application == 0 and version == 0 and objects == 0
+    if empty and not create:
+        raise StoreError(f"{path} is empty, and there was a log in it once: restore it from a backup")
     if not empty and application != APPLICATION_ID:
         raise StoreError(f"{path} is a SQLite file of another program: check the path, or run `fastslow doctor`")
     if version > len(MIGRATIONS):
