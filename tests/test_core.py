@@ -1,5 +1,6 @@
 """The core in two halves: together they are the model, bit for bit, and deltas come and go without a trace."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,12 @@ def test_a_truncated_core_is_refused(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CoreError):
         load(folder)
+
+
+def test_pickled_weights_beside_others_are_not_loaded(tiny_core_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(tiny_core_folder, folder)
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(CoreError, match=r"model\.safetensors"):
+        Core.load(str(folder))

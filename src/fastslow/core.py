@@ -125,7 +125,7 @@ class Core:
         transformers_logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CoreError(f"{folder} holds no causal language model that transformers can load: {error}") from error
         model.eval().requires_grad_(False)

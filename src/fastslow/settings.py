@@ -92,6 +92,6 @@ def _explain(error: ValidationError, sources: dict[str, str], path: Path) -> str
     where = {
         "file": f"{name} in {path}",
         "environment": f"FASTSLOW_{name.upper()}",
-        "flag": f"--{name.replace('_', '-')}",
+        "flag": f"--{name.removeprefix('chat_').replace('_', '-')}",  # chat has a --max-tokens of its own
     }.get(sources[name], name)
     return f"{where} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

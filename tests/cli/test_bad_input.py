@@ -119,6 +119,38 @@ def test_broken_utf8_can_be_learned_with_another_encoding_or_with_marks(run: Run
     assert texts == ["The café opens at nine.", "The caf\ufffd opens at nine."]
 
 
+def test_what_shows_its_fault_only_when_decoded_is_found_before_anything_is_learned(
+    run: Run, notes: Path, tmp_path: Path
+) -> None:
+    for name, data, encoding, words in (
+        ("mark.txt", b"\xef\xbb\xbf \n", "utf-8", "mark.txt has no text in it: is it utf-8?"),
+        ("nul.txt", "a\0b".encode("utf-16"), "utf-16", "nul.txt has a NUL in it: is it utf-16?"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        ok = tmp_path / "ok.txt"
+        ok.write_bytes("Bo paints.".encode(encoding))
+        result = run("learn", ok, name, "--encoding", encoding)
+        assert (result.code, words in result.err) == (2, True)
+        assert run("history").code == 2  # there is no home yet
+
+
+def test_a_file_name_that_is_no_text_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9.txt").write_text("The café opens at nine.")
+    result = run("learn", tmp_path)
+    assert result.code == 2 and "is not valid Unicode: rename the file" in result.err
+
+
+def test_questions_that_are_no_text_are_refused(run: Run, notes: Path) -> None:
+    run("learn", notes)
+    for command in (["ask", "-"], ["chat"]):
+        result = run(*command, stdin=b"Who steers the caf\xe9?\n")
+        assert result.code == 2 and "standard input is not valid utf-8" in result.err
+
+
+def test_a_flag_of_chat_is_named_as_it_is_given(run: Run) -> None:
+    assert "--max-tokens is 0" in run("chat", "--max-tokens", "0").err
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes(b"\xef\xbb\xbfMira steers the ship.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastslow.cli import options, output, session
+from fastslow.cli import options, output, session, sources
 from fastslow.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def ask(
     """Ask a question. The answer comes from memory where something learned fits it."""
     chosen = session.settings(home=home, core=core, max_tokens=max_tokens)
     many = question == "-"
-    questions = [line.strip() for line in sys.stdin if line.strip()] if many else [question.strip()]
+    questions = [line for line in iter(sources.next_line, None) if line] if many else [question.strip()]
     if not all(questions) or not questions:
         raise InputError("there is no question: give one in quotes, or - and one a line on standard input")
     found = []

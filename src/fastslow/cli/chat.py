@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from fastslow.cli import ask, options, output, session
+from fastslow.cli import ask, options, output, session, sources
 
 if TYPE_CHECKING:
     from fastslow.learner import Learner
@@ -105,5 +105,4 @@ def _line() -> str | None:
         except EOFError:
             print()
             return None
-    line = sys.stdin.readline()
-    return line.strip() if line else None
+    return sources.next_line()

@@ -69,7 +69,9 @@ def open_learner(chosen: Settings, *, create: bool = False) -> Iterator[Learner]
 
 
 def require_home(chosen: Settings) -> None:
-    if not (chosen.home / "home.json").exists() and not (chosen.home / "log.sqlite").exists():
+    from fastslow.store.home import is_home
+
+    if not is_home(chosen.home):
         raise InputError(
             f"there is no home in {chosen.home}: learn something first (fastslow learn PATH), "
             "or name another with --home"

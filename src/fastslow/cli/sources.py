@@ -29,7 +29,14 @@ class Source:
             raise InputError(f"{self.name} is empty: there is nothing to learn from it")
         if b"\0" in data and not self.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16")):
             raise InputError(f"{self.name} is a binary file (byte {data.index(0)} is NUL): give text or Markdown")
-        return self._decode(data)
+        text = self._decode(data)
+        if "\0" in text or not text.strip():  # what only shows once it is decoded: another encoding, marks and spaces
+            raise InputError(f"{self.name} has {'a NUL' if text.strip() else 'no text'} in it: is it {self.encoding}?")
+        try:
+            self.name.encode()  # it is kept beside what was learned
+        except UnicodeEncodeError:
+            raise InputError(f"the name of {self.name!r} is not valid Unicode: rename the file") from None
+        return text
 
     def _decode(self, data: bytes) -> str:
         if data.startswith(b"\xef\xbb\xbf") and self.encoding == "utf-8":
@@ -59,6 +66,15 @@ def collect(names: Sequence[str], encoding: str, replace: bool) -> list[Source]:
     for source in unique:
         source.read()
     return unique
+
+
+def next_line() -> str | None:
+    """The next line of standard input, None at its end. Raises InputError for bytes that are no text."""
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not valid {error.encoding} ({error.reason}): convert it first") from None
+    return line.strip() if line else None
 
 
 def _files(path: Path) -> list[Path]:

@@ -271,13 +271,14 @@ def _learn(
         io.make_dir(chosen.home, private=True)  # as a learner makes it, which may come later
         evolver = written or ItemEvolver(budget, shown="{question}>{answer}")
         small = FastSlowTrainer(speller.load(), problems, config, prompt=speller.prompt, evolver=evolver)
-        _trained(small, method, steps, folder, as_json)
+        _show(small, _trained(small, method, steps, folder), folder, as_json)
         return
     with session.open_learner(chosen, create=True) as learner:
         policy = CorePolicy(learner.core, seed=config.seed)
         trainer = FastSlowTrainer(policy, problems, config, evolver=written)
-        about = _trained(trainer, method, steps, folder, as_json)
+        about = _trained(trainer, method, steps, folder)
         learner.adopt(Skill.make(learner.core, task, trainer.contexts, policy.delta, _questions(problems), about))
+    _show(trainer, about, folder, as_json)
     if not as_json:
         output.emit_text(f"fastslow ask uses it where a question is like the task's: {output.short_path(chosen.home)}")
 
@@ -294,8 +295,8 @@ def _questions(task: Any) -> list[str]:
     return [task.problem(index).question for index in range(GATED)]
 
 
-def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as_json: bool) -> dict[str, Any]:
-    """Train with a bar that shows the rewards so far, and say what was right before and after."""
+def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path) -> dict[str, Any]:
+    """Train with a bar that shows the rewards so far; what was right before and after."""
     from fastslow.slow.contexts import Context
     from fastslow.slow.fast_slow import mean_at
 
@@ -315,7 +316,7 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
         before = mean_at(trainer.base, trainer.prompt, trainer.task, Context())
         after = mean_at(trainer.policy, trainer.prompt, trainer.task, trainer.contexts[0])
     last = trainer.reports[-1]
-    about: dict[str, Any] = {
+    return {
         "method": method,
         "steps": last.step,
         "rollouts": last.slow_rollouts + last.fast_rollouts,
@@ -324,12 +325,16 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
         "failed": dict(trainer.judge.failed),
         "reflector failed": dict(getattr(trainer.evolver, "failed", {})),
     }
+
+
+def _show(trainer: FastSlowTrainer, about: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         contexts = [context.to_dict() for context in trainer.contexts]
         output.emit_json({"task": trainer.task.name, **about, "contexts": contexts, "folder": folder})
-        return about
+        return
     table = output.table("task", "method", "steps", "rollouts", "right before", "after", right=("steps", "rollouts"))
-    table.add_row(trainer.task.name, method, str(last.step), f"{about['rollouts']:,}", f"{before:.2f}", f"{after:.2f}")
+    right = [f"{about[when]:.2f}" for when in ("before", "after")]
+    table.add_row(trainer.task.name, about["method"], str(about["steps"]), f"{about['rollouts']:,}", *right)
     output.out().print(table)
     for line in trainer.contexts[0].lines():
         output.emit_text(f"  {line}")
@@ -337,4 +342,3 @@ def _trained(trainer: FastSlowTrainer, method: str, steps: int, folder: Path, as
         for reason, count in failed.items():
             output.emit_text(f"the {who} failed {output.number(count, 'time')}: {reason}")
     output.emit_text(f"kept in {output.short_path(folder)}")
-    return about
