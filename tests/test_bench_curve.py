@@ -20,7 +20,7 @@ def result(facts: int, direct: float, **more: Any) -> dict[str, Any]:
 
 def test_results_are_ordered_by_facts_beside_their_baselines(tmp_path: Path) -> None:
     large, small = tmp_path / "large.json", tmp_path / "small.json"
-    large.write_text(json.dumps(result(200, 0.75)))
+    large.write_text(json.dumps(result(200, 0.75, baselines={"bm25": {"direct": 0.5, "kl_nats": 0.0}})))
     small.write_text(json.dumps(result(40, 0.875, baselines={"naive_lora": {"direct": 0.25, "kl_nats": 1.5}})))
     curve.run([large, small], tmp_path / "recall.md")
     text = (tmp_path / "recall.md").read_text()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fastslow.bench import recall
+from fastslow.worlds.invented import World
 
 
 def test_a_stopped_run_leaves_what_it_measured(
@@ -26,3 +27,13 @@ def test_a_stopped_run_leaves_what_it_measured(
     assert kept["settings"]["facts"] == 2
     assert kept["direct"] == sum(a["right"] for a in kept["answers"] if a["kind"] == "direct") / 2
     assert any(line.startswith("never_taught, answered with a taught value: ") for line in said)
+
+
+def test_a_taught_value_of_any_kind_is_a_false_memory() -> None:
+    """Who founded what nobody was told of: a number that was taught of something else is no better than a name."""
+    world = World.make(3, facts=30, split="tune")
+    number = next(f.value for f in world.facts if f.value_kind == "year")
+    scores = recall.audit(lambda questions: [f"{number}."] * len(questions), world, 20, [], str)
+    assert scores["false_memory_never_taught"] == scores["false_memory_neighbour"] == 1.0
+    scores = recall.audit(lambda questions: ["I don't know."] * len(questions), world, 20, [], str)
+    assert scores["false_memory"] == scores["direct"] == 0.0

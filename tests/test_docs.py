@@ -242,7 +242,7 @@ def test_there_are_enough_questions() -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.question[:40])
-def test_questions_are_answered_by_their_page_and_by_nothing_else(question: manual.Question) -> None:
+def test_questions_are_answered_by_their_page_and_give_nothing_away(question: manual.Question) -> None:
     assert question.stands_in((ROOT / question.source).read_text(encoding="utf-8"))
     assert not question.stands_in(question.question), "the question gives its answer away"
     assert all(len(answer.split()) <= 5 and normalise(answer) for answer in question.answers)

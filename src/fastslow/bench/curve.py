@@ -127,8 +127,9 @@ def plot(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]]) -> 
     names = dict.fromkeys(name for r in results for name in r.get("baselines", {}))
     right.plot(facts, [r.get("direct") for r in results], "o-", color="black", linewidth=2.5, label="memory")
     for name in names:
-        known = [(n, r["baselines"][name]["direct"]) for n, r in zip(facts, results, strict=True) if "baselines" in r]
-        right.plot([n for n, _ in known], [y for _, y in known], "s--", label=name.replace("_", " "), alpha=0.8)
+        known = [(r["settings"]["facts"], r["baselines"]) for r in results if name in r.get("baselines", {})]
+        points = [n for n, _ in known], [beside[name]["direct"] for _, beside in known]
+        right.plot(*points, "s--", label=name.replace("_", " "), alpha=0.8)
     for axes, title in ((left, "the memory, by kind of question"), (right, "direct questions, beside the baselines")):
         axes.set(xscale="log", xticks=facts, xticklabels=[str(n) for n in facts], ylim=(0, 1.02), title=title)
         axes.minorticks_off()

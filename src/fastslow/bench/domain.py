@@ -36,7 +36,7 @@ from fastslow.gate import Gate
 from fastslow.slow.audit import own_answers, prompt_hidden
 from fastslow.slow.domain import DomainConfig, consolidate_domain
 from fastslow.slow.experts import Expert
-from fastslow.slow.training import Hooks, Material, anchor_kl, lesson_material, make_anchors, text_material
+from fastslow.slow.training import Hooks, Material, anchor_kl, lesson_material, make_anchors
 from fastslow.store import io
 
 WINDOW, LEAD = 512, 32
@@ -92,9 +92,10 @@ def _plain(paragraph: str) -> str:
 
 @torch.no_grad()
 def judge_text(core: Core, expert: Expert, documents: Sequence[str]) -> dict[str, float]:
-    """Perplexity of documents, read in windows: bare, with the expert as its gate stands, and with it forced on; and
-    the share of tokens that it was on for."""
+    """Perplexity of documents, read in windows: bare, with the expert as its gate stands, and with it forced on; the mean
+    KL (nats per token) of the latter two to the bare core; and the share of tokens that the expert was on for."""
     losses: dict[str, list[Tensor]] = {"bare": [], "gated": [], "ungated": []}
+    divergences: dict[str, list[Tensor]] = {"gated": [], "ungated": []}
     on = total = 0
     for text in documents:
         ids = core.encode(text)
@@ -104,30 +105,36 @@ def judge_text(core: Core, expert: Expert, documents: Sequence[str]) -> dict[str
             if window.shape[1] < 2:
                 break
             hidden = core.bottom(input_ids=window).last_hidden_state
-            bare = _losses(core, hidden, window)
+            before, target = _predictions(core, hidden), window[0, 1:, None]
             with core.using([expert.delta]):
-                full = _losses(core, hidden, window)
+                after = _predictions(core, hidden)
+            bare, full = (-each.gather(1, target)[:, 0] for each in (before, after))
+            divergence = torch.nn.functional.kl_div(after, before, log_target=True, reduction="none").sum(-1)
             # The gate decides anew every LEAD tokens, on what stands before them: the first LEAD are the bare core's.
             open_ = torch.zeros(len(bare), dtype=torch.bool)
             for block in range(0, len(bare), LEAD):
-                before = torch.cat([seen, hidden[0, :block]])[-WINDOW:]
-                open_[block : block + LEAD] = len(before) >= LEAD and expert.is_open(before)
+                read = torch.cat([seen, hidden[0, :block]])[-WINDOW:]
+                open_[block : block + LEAD] = len(read) >= LEAD and expert.is_open(read)
             for name, part in (("bare", bare), ("gated", torch.where(open_, full, bare)), ("ungated", full)):
                 losses[name].append(part)
+            for name, part in (("gated", divergence * open_), ("ungated", divergence)):
+                divergences[name].append(part)
             on, total = on + int(open_.sum()), total + len(bare)
             seen = hidden[0]
     found = {name: math.exp(float(torch.cat(parts).double().mean())) for name, parts in losses.items()}
-    return {**found, "open": on / total, "tokens": total}
+    kl = {f"kl_{name}": float(torch.cat(parts).double().mean()) for name, parts in divergences.items()}
+    return {**found, **kl, "open": on / total, "tokens": total}
 
 
-def _losses(core: Core, hidden: Tensor, window: Tensor) -> Tensor:
-    logits = core.top(inputs_embeds=hidden).logits[0, :-1].float()
-    return torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="none")
+def _predictions(core: Core, hidden: Tensor) -> Tensor:
+    """Log-probabilities (T - 1, V) of the tokens after the first."""
+    return core.top(inputs_embeds=hidden).logits[0, :-1].float().log_softmax(-1)
 
 
 @torch.no_grad()
 def judge_change(core: Core, expert: Expert, material: Material, hidden: Sequence[Tensor]) -> dict[str, float]:
-    """Mean KL (nats per token) to the bare core on held-out rows, as the gate stands on ``hidden`` and forced on."""
+    """Mean KL (nats per token) to the bare core on held-out rows, as the gate stands on ``hidden``, which comes before
+    what is predicted, and forced on."""
     gated, ungated = [], []
     for anchor, seen in zip(make_anchors(core, material), hidden, strict=True):
         with core.using([expert.delta]):
@@ -208,15 +215,15 @@ def _measure(core: Core, expert: Expert, domain: Domain) -> tuple[dict[str, Any]
     assert expert.gate is not None
     lessons = own_answers(core, texts.chat())
     questions = [prompt_hidden(core, question) for question in texts.chat()]
-    passages = [core.hidden(passage) for passage in texts.general()]
     scores = gate_scores(core, expert.gate, [text for _, text in domain.unseen])
     threshold = float(expert.gate.threshold[0])
     unseen = judge_text(core, expert, [text for _, text in domain.unseen])
+    general = judge_text(core, expert, texts.general())
     return {
         "unseen": {**unseen, "lower": 1 - unseen["gated"] / unseen["bare"]},
-        "general": judge_text(core, expert, texts.general()),
+        "general": general,
         "kl_chat": judge_change(core, expert, lesson_material(core, lessons, 512), questions),
-        "kl_general": judge_change(core, expert, text_material(core, texts.general(), 512), passages),
+        "kl_general": {name: general[f"kl_{name}"] for name in ("gated", "ungated")},
         "gate": {
             "threshold": threshold,
             "open_on_domain": _mean([float(s > threshold) for s in scores.domain]),

@@ -1,4 +1,5 @@
-"""Held-out text for judging: never trained on, never used for a threshold. `fastslow.anchors` has the other kind."""
+"""Held-out text for judging: never trained on, and no threshold is fitted on it, though one of its questions prompted a
+rule (docs/results/recall.md). `fastslow.anchors` has the other kind."""
 
 _GENERAL = """\
 Snow had fallen all night, and the village woke to a silence that even the school bell seemed unwilling to break. From
@@ -143,7 +144,7 @@ Write a function in Python that checks whether a number is even.
 What are the pros and cons of working from home?
 How do I grow tomatoes on a balcony?
 Give me ideas for a rainy Sunday with children.
-What does "break the ice" mean?|
+What does "break the ice" mean?
 How do I politely decline an invitation?
 Why is exercise good for the brain?
 Describe the taste of chocolate to someone who has never had it.

@@ -129,7 +129,7 @@ def make_world() -> tuple[World, list[Question]]:
     questions = []
     for kind in PROBE_KINDS:
         for probe in world.probes(kind)[: WORLD_QUESTIONS.get(kind, 0)]:
-            values = world.taught_values(probe.value_kind)
+            values = world.taught_values("" if probe.answer is None else probe.value_kind)
             expected = () if probe.answer is None else (probe.answer,)
             questions.append(Question(probe.question, "invented", kind, expected, tuple(sorted(values)), probe.facts))
     return world, questions

@@ -250,10 +250,12 @@ def _questions(report: Report, about: str) -> Table:
 
 
 def _marked(question: Question, answer: str) -> Text:
-    right = question.right(answer)
-    return Text("✓ " if right else "✗ ", style="green" if right else "red").append(
-        output.clip(answer, 110), style="none"
-    )
+    from fastslow.worlds.scoring import is_abstention
+
+    mark, style = ("✓ ", "green") if question.right(answer) else ("✗ ", "red")
+    if not question.expected and style == "green" and not is_abstention(answer):
+        mark, style = "– ", "dim"  # made up, but not from memory
+    return Text(mark, style=style).append(output.clip(answer, 110), style="none")
 
 
 def _forgetting(report: Report) -> Panel:

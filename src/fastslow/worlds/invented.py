@@ -199,9 +199,9 @@ class World:
             taught[ENTITY[event.fact.kind]].add(event.fact.subject)
         return dict(taught)
 
-    def taught_values(self, value_kind: str) -> set[str]:
-        """All values of a kind that were ever taught, current and old; the subjects count as values of their kind."""
-        return set(self._taught.get(value_kind, ()))
+    def taught_values(self, value_kind: str = "") -> set[str]:
+        """All values, of a kind or of any, that were ever taught, current and old; subjects count as values too."""
+        return set(self._taught.get(value_kind, ())) if value_kind else set().union(*self._taught.values())
 
     def old_value(self, fact_id: str) -> str | None:
         """The value a fact had before its update or retraction, or None if it had neither."""
@@ -210,6 +210,11 @@ class World:
     @cached_property
     def _changed(self) -> dict[str, tuple[EventKind, str | None]]:
         return {e.fact.id: (e.kind, e.old) for e in self.events if e.kind in ("update", "retract")}
+
+    @cached_property
+    def _valued(self) -> set[tuple[str | None, str]]:
+        """Every value, current and old, with the relation that has it."""
+        return {(value, e.fact.relation) for e in self.events for value in (e.fact.value, e.old)}
 
     def probes(self, kind: ProbeKind, per_fact: int = 1) -> list[Probe]:
         """Questions of one kind on the final state, with up to `per_fact` wordings each, in a fixed shuffled order."""
@@ -273,20 +278,20 @@ class World:
             for kind, subject in subjects
             for relation, spec in self.relations.items()
             if spec.kind == kind and (subject, relation) not in taught
+            if relation not in MUTUAL or (subject, relation) not in self._valued
             for probe in self._unknown("neighbour", relation, subject, rng, count)
         ]
 
     def _turned(self, rng: Random, count: int) -> list[Probe]:
         """Facts between two of a kind turned round, which nobody told: who taught the teacher."""
         taught = {(e.fact.subject, e.fact.relation) for e in self.events}
-        valued = {(v, e.fact.relation) for e in self.events for v in (e.fact.value, e.old)}
         probes = []
         for fact in self.facts:
             if fact.value_kind != ENTITY[fact.kind] or fact.relation in MUTUAL or fact.id in self._changed:
                 continue
             if (fact.value, fact.relation) not in taught:
                 probes += self._unknown("turned", fact.relation, fact.value, rng, count)
-            if (fact.subject, fact.relation) not in valued:
+            if (fact.subject, fact.relation) not in self._valued:
                 for question in self._ask_back(fact.relation, fact.subject, rng, count):
                     probes.append(Probe("turned", question, None, fact.value_kind, ()))
         return probes
