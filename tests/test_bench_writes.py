@@ -138,9 +138,9 @@ def test_pages_without_small_words_are_smaller_and_the_oracle_gives_the_right_on
     full = writes.pages(tiers[0], exam, oracle=True)
     bare = writes.pages(tiers[1], exam, oracle=True, small_words=False)
     assert 0.3 * full.size < bare.size < full.size
-    kept = tiers[1].episodes.records["0"].tokens.words
+    kept = tiers[1].episodes.records["0"].key.words
     assert int((kept == 0).sum()) == 0
-    assert set(kept.tolist()) < set(tiers[0].episodes.records["0"].tokens.words.tolist())
+    assert set(kept.tolist()) < set(tiers[0].episodes.records["0"].key.words.tolist())
     assert full.logits is not None
     ids = core.prompt("Who?")
     expected = memory_logits(core, Row(ids, tiers[0].episodes.pages(["1"])))

@@ -56,6 +56,14 @@ def test_copied_is_what_takes_several_pieces_where_an_answer_begins_with_it(core
     assert onward(core, "Volleyb", copied)
 
 
+@pytest.mark.core
+def test_a_letter_that_is_two_bytes_is_copied(default_core_folder: Path) -> None:
+    core = Core.load(str(default_core_folder))
+    for name, rest in (("Zoé", "é"), ("Güneş", "üneş"), ("Renée", "ée")):
+        following = onward(core, name.removesuffix(rest), {name})
+        assert following and all(rest.startswith(core.tokenizer.decode([token])) for token in following)
+
+
 def test_an_answer_copies_what_its_row_reads(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """The core, here of random weights, begins as it likes; with an endless bonus it then ends the word as it was read.
     A row beside it that reads nothing says what it says alone."""

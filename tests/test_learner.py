@@ -380,7 +380,7 @@ def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core, monkey
         monkeypatch.setattr(learner.tiers, "reader", object())
         for found, read in ((True, other), (False, b)):  # what a page on hand answers is answered by the page
             monkeypatch.setattr(Choice, "made", lambda _, hits, found=found: (list(hits), found))
-            assert [hit.episode for hit in learner.tiers.choose(both, [])[0]] == [read.id]
+            assert [hit.episode for hit in learner.tiers.choose(both)[0]] == [read.id]
         monkeypatch.undo()
         state, text = learner.tiers.hash(), learner.ask(QUESTION, 4, tiers=("slow",)).text
     with open_home(home, core, NO_FAST, clock) as learner:

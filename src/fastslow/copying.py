@@ -20,7 +20,7 @@ BEGUN = re.compile(r"[^\W_]+$")
 
 def rare_words(core: Core, text: str) -> frozenset[str]:
     """The words of a text that the core has to write in several pieces: names, numbers, and what else is rare."""
-    return frozenset(word for word in WORD.findall(text) if len(core.encode(" " + word)) > 1)
+    return frozenset(filter(core.is_rare, WORD.findall(text)))
 
 
 def copied_words(core: Core, text: str) -> frozenset[str]:
@@ -43,7 +43,7 @@ def onward(core: Core, said: str, words: Collection[str]) -> list[int]:
         return []
     rests = {word[len(start) :] for word in alike}
     pieces = {rest[:n] for rest in rests for n in range(1, len(rest) + 1)}
-    return sorted(core.vocabulary[piece] for piece in pieces if piece in core.vocabulary)
+    return sorted(token for token in map(core.token, pieces) if token is not None)
 
 
 def _begins(start: str, word: str) -> bool:

@@ -25,12 +25,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from fastslow import cores
 from fastslow.errors import CoreError
+
+_BYTES = ByteLevel(add_prefix_space=False, use_regex=False)  # how GPT-2 and its kin write a text, byte by byte
 
 # Used only for a core that ships no chat template of its own.
 PLAIN_TEMPLATE = (
@@ -97,6 +100,7 @@ class Core:
     top: Any = field(init=False, repr=False)
     linears: dict[str, AdaptedLinear] = field(init=False, repr=False)
     constants: dict[str, Any] = field(init=False, repr=False, default_factory=dict)  # what was measured of it, once
+    _rare: dict[str, bool] = field(init=False, repr=False, default_factory=dict)
     _merged: dict[tuple[Delta, ...], dict[str, Tensor]] = field(init=False, repr=False, default_factory=dict)
     _fingerprint: dict[str, str] | None = field(init=False, repr=False, default=None)
 
@@ -184,8 +188,25 @@ class Core:
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """The id of every token, by how the tokenizer writes it; inside a word that is its text."""
+        """The id of every token, by how the tokenizer writes it."""
         return dict(self.tokenizer.get_vocab())
+
+    @cached_property
+    def _writes_bytes(self) -> bool:
+        """Whether the tokenizer writes a text byte by byte in an alphabet of its own, as GPT-2's does ("é" as "Ã©")."""
+        return any(token.startswith("Ġ") for token in self.vocabulary)
+
+    def token(self, piece: str) -> int | None:
+        """The id of the token that is this piece of a word, where there is one."""
+        if self._writes_bytes and not piece.isascii():
+            piece = "".join(part for part, _ in _BYTES.pre_tokenize_str(piece))
+        return self.vocabulary.get(piece)
+
+    def is_rare(self, word: str) -> bool:
+        """Whether inside a text the core has to write the word in several pieces, as it writes unheard-of names."""
+        if word not in self._rare:
+            self._rare[word] = len(self.encode(f" {word}")) > 1
+        return self._rare[word]
 
     @property
     def stop_ids(self) -> set[int]:
@@ -255,7 +276,9 @@ class Core:
 
     @torch.no_grad()
     def _effective(self, deltas: tuple[Delta, ...]) -> dict[str, Tensor]:
-        if deltas not in self._merged:
+        if deltas in self._merged:
+            self._merged[deltas] = self._merged.pop(deltas)  # the one used last is the last to go
+        else:
             weights: dict[str, Tensor] = {}
             for delta in deltas:
                 for name, (a, b) in delta.factors.items():

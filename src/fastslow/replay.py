@@ -205,9 +205,11 @@ def _without(
         expert = None
         if event.kind == "read":
             kept = [e for e in event.payload["episodes"] if e not in gone]
+            if kept != event.payload["episodes"]:
+                payloads[event.seq] = {"episodes": kept} if kept else None
             if not kept:
-                payloads[event.seq] = None
                 continue
+            event = replace(event, payload={"episodes": kept})
         elif event.kind == "sleep":
             payload, expert = sleeping.redo(home, new, event, gone, tiers.experts.get(event.payload["expert"]))
             if payload != event.payload:

@@ -201,7 +201,7 @@ def redo(
     considered = [name for name in event.payload["considered"] if name not in gone]
     if considered == event.payload["considered"]:
         return event.payload, expert
-    size = sum(len(tiers.episodes.records[name].tokens.words) for name in considered)
+    size = sum(tiers.episodes.records[name].tokens for name in considered)
     enough = considered and (event.payload["kind"] == "facts" or size >= tiers.config.domain)
     made = consolidate_kind(tiers, event.payload["kind"], considered).expert if enough else None
     if made is None:

@@ -101,6 +101,7 @@ class Tiers:
         self.seen = 0  # tokens streamed through the fast tier
         self.marks = [Mark(0, 0, self.fast, 0)]
         self._saying: dict[tuple[str, ...], str] = {}
+        self._copied: dict[str, frozenset[str]] = {}  # the words that an answer copies from an episode
         self._spread: Counter[str] = Counter()  # in how many records each telling word is
         self.head = FIRST_HASH  # of the last event that was taken in whole; another than the log's must not be saved
         self._fast_delta: tuple[State, Delta] | None = None
@@ -190,20 +191,16 @@ class Tiers:
     def facts_to_sleep_on(self, now: float) -> list[str]:
         """Short episodes that no sleep has taken yet, the strongest first."""
         half_life = self.config.recall.half_life
-        records = [
-            r for r in self.episodes.records.values() if not r.asleep and len(r.tokens.words) <= self.config.short
-        ]
+        records = [r for r in self.episodes.records.values() if not r.asleep and r.tokens <= self.config.short]
         records.sort(key=lambda r: (-r.strength(now, half_life), r.told))
         return [r.episode for r in records]
 
     def language_to_sleep_on(self) -> list[str]:
         """Longer episodes whose language no sleep has taken yet, in order, once there is enough of them."""
         records = [
-            r
-            for r in self.episodes.records.values()
-            if r.episode not in self.studied and len(r.tokens.words) > self.config.short
+            r for r in self.episodes.records.values() if r.episode not in self.studied and r.tokens > self.config.short
         ]
-        if sum(len(r.tokens.words) for r in records) < self.config.domain:
+        if sum(r.tokens for r in records) < self.config.domain:
             return []
         return [r.episode for r in sorted(records, key=lambda r: r.told)]
 
@@ -213,7 +210,7 @@ class Tiers:
     def read(self, question: str, prompt: list[int], tiers: Sequence[str] = ALL) -> Reading:
         """What a question reads from the ``tiers`` that are on. Where nothing is related it reads nothing at all."""
         hidden = self.core.bottom(input_ids=torch.tensor([prompt])).last_hidden_state[0]
-        hits, found = self.choose(question, prompt) if "medium" in tiers else (self.match(question), False)
+        hits, found = self.choose(question) if "medium" in tiers else (self.match(question), False)
         row = self.row(prompt, [hit.episode for hit in hits] if "medium" in tiers else [])
         if found and row.pages:
             row = replace(row, refuse=refusal(self.core))
@@ -235,22 +232,25 @@ class Tiers:
     def row(self, prompt: list[int], episodes: Sequence[str]) -> Row:
         """A prompt with the pages of these episodes in sight, and the words that an answer copies from them."""
         seen = [name for name in episodes if self.episodes.records[name].page is not None]
-        words = [copied_words(self.core, self.told[name].written) for name in seen]
+        for name in set(seen) - set(self._copied):
+            self._copied[name] = copied_words(self.core, self.told[name].written)
+        words = [self._copied[name] for name in seen]
         return Row(prompt, self.episodes.pages(seen), frozenset().union(*words))
 
-    def choose(self, question: str, prompt: list[int]) -> tuple[list[Hit], bool]:
-        """The records to read together, and whether they hold the answer; without a reader the best matches."""
+    def choose(self, question: str) -> tuple[list[Hit], bool]:
+        """The records to read together, and whether they hold the answer; without a reader the best matches. They are
+        heard on the question alone, as the reader learned it, whatever was said before in a chat."""
         hits = self.match(question)
         if not hits or not self.reader:
             return self.episodes.within_budget(hits[: self.config.recall.witnesses]), False
         heard = [hit for hit in hits if self.episodes.records[hit.episode].page is not None]
-        read, found = self.choice(question, prompt, self.reader).made(heard) if heard else ([], False)
+        read, found = self.choice(question, self.reader).made(heard) if heard else ([], False)
         if not found and hits[0] not in heard:  # what was dropped cannot be heard: its expert may hold the answer
             return hits[:1], False
         return read, found
 
-    def choice(self, question: str, prompt: list[int], reader: Reader) -> Choice:
-        row = partial(self.row, prompt)
+    def choice(self, question: str, reader: Reader) -> Choice:
+        row = partial(self.row, self.core.prompt(question))
         return Choice(question, self.episodes, reader, row, lambda name: self.told[name].written, self._spread)
 
     def match(self, question: str) -> list[Hit]:

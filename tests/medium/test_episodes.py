@@ -88,6 +88,9 @@ def test_what_says_the_same(one: str, two: str) -> None:
         ("Mira is a cook.", "A cook is Mira."),
         ("The harbour is open.", "The harbour is not open."),
         ("It rained 5 days.", "It rained 5 5 days."),
+        ("Mira is the mayor of Tolvar.", "Mira was the mayor of Tolvar."),
+        ("The ferry goes from Oslo to Bergen.", "The ferry goes to Oslo from Bergen."),
+        ("It is 5 degrees outside.", "It is -5 degrees outside."),
         ("?!", "!?"),
     ],
 )
@@ -152,8 +155,6 @@ def test_records_are_independent_of_each_other(core: Core) -> None:
     one, other = alone.records["e0"], among.records["e0"]
     assert one.page is not None and other.page is not None and one.page.hash() == other.page.hash()
     assert torch.equal(one.key.vectors, other.key.vectors)
-    among.remove("e1")
-    assert among.select(among.question("Where is Mira?")) == alone.select(alone.question("Where is Mira?"))
 
 
 def test_the_best_record_comes_first_and_the_far_ones_not_at_all(core: Core) -> None:
@@ -210,7 +211,7 @@ def test_nothing_is_reached_through_a_record_that_says_no_more_than_the_question
 
 def test_an_unknown_episode_is_an_error(core: Core) -> None:
     episodes = taught(core)
-    for call in (lambda: episodes.remove("e9"), lambda: episodes.used("e9", 0.0), lambda: episodes.fall_asleep("e9")):
+    for call in (lambda: episodes.used("e9", 0.0), lambda: episodes.fall_asleep("e9")):
         with pytest.raises(KeyError):
             call()
 

@@ -92,8 +92,8 @@ def _plain(paragraph: str) -> str:
 
 @torch.no_grad()
 def judge_text(core: Core, expert: Expert, documents: Sequence[str]) -> dict[str, float]:
-    """Perplexity of documents, read in windows: bare, with the expert as its gate stands, and with it forced on; the mean
-    KL (nats per token) of the latter two to the bare core; and the share of tokens that the expert was on for."""
+    """Perplexity of documents, read in windows: bare, with the expert as its gate stands, and with it forced on; the KL
+    of the latter two to the bare core, nats per token; and the share of tokens that the expert was on for."""
     losses: dict[str, list[Tensor]] = {"bare": [], "gated": [], "ungated": []}
     divergences: dict[str, list[Tensor]] = {"gated": [], "ungated": []}
     on = total = 0

@@ -88,7 +88,7 @@ class Choice:
         any ("Nanind Trust" leads to no other trust). A sentence begins with a name where the core writes its first word
         in several pieces without the capital."""
         text = self.written(hit.episode)
-        opening = {word for word in OPENING.findall(text) if len(self.core.encode(f" {word.lower()}")) == 1}
+        opening = {word for word in OPENING.findall(text) if not self.core.is_rare(word.lower())}
         names = {word for word in WORD.findall(text) if word[0].isupper() or word[0].isdigit()}
         names -= opening | set(WORD.findall(self.question))
         return self._rare(names) or names
@@ -165,7 +165,8 @@ class Choice:
         in the last row about nothing, (records + 1, tokens). The reader was also taught to ask about what it remembers;
         this is the query likelihood of retrieval (Ponte and Croft 1998; Sachan et al. 2022, arXiv 2204.07496)."""
         alone = [[hit.episode] for hit in hits]
-        rows = [replace(self.row(seen), prompt=self.core.prompt(POSE)) for seen in (*alone, [])]
+        pose = self.core.prompt(POSE)
+        rows = [replace(self.row(seen), prompt=pose) for seen in (*alone, [])]
         question = self.core.encode(self.question)[:ASKED_TOKENS]
         return answer_log_probabilities(self.core, rows, question, [self.reader.prose])
 
@@ -283,7 +284,7 @@ class Choice:
 
     def _rare(self, words: Collection[str]) -> set[str]:
         """Those that the core has to write in several pieces."""
-        return {word for word in words if len(self.core.encode(f" {word}")) > 1}
+        return {word for word in words if self.core.is_rare(word)}
 
     def _telling(self, hit: Hit) -> frozenset[str]:
         return telling_words(self.written(hit.episode))
@@ -292,7 +293,7 @@ class Choice:
         return any(word.lower() in words for word in WORD.findall(self.written(hit.episode)))
 
     def _prose(self, hit: Hit) -> bool:
-        return len(self.episodes.records[hit.episode].tokens.words) > LONG
+        return self.episodes.records[hit.episode].tokens > LONG
 
     def _told(self, hit: Hit) -> int:
         return self.episodes.records[hit.episode].told

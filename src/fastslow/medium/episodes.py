@@ -54,12 +54,16 @@ class Record:
 
     episode: str
     page: State | None
-    tokens: Tokens
     key: Key
     told: int
     last_use: float
     uses: int = 1
     asleep: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens its text has."""
+        return len(self.key.words)
 
     def strength(self, now: float, half_life: float) -> float:
         """1 right after a use, halved after every half-life without one; each use doubles the half-life."""
@@ -96,13 +100,7 @@ class Episodes:
 
     def add(self, episode: str, page: State, told: int, time: float) -> None:
         """Take a page in, as told at ``told`` (a number that only grows) and at ``time`` (seconds)."""
-        tokens = self._tokens(page)
-        self._put(Record(episode, page, tokens, self.weights.keys(tokens), told, time))
-
-    def remove(self, episode: str) -> None:
-        """As if it had never been there."""
-        del self.records[episode]
-        self._table = None
+        self._put(Record(episode, page, self.weights.keys(self._tokens(page)), told, time))
 
     def used(self, episode: str, time: float, told: int | None = None) -> None:
         """A record was read, or told again (then it counts as told at ``told``, later than all others)."""
@@ -122,8 +120,7 @@ class Episodes:
             elif bits < record.page.numbers["bits"]:
                 labels = {name: record.page.tensors[name] for name in ("words", "rarity")}
                 page = compress(self.states(record.page), self.standard, bits, **labels)
-                tokens = self._tokens(page)
-                self._put(replace(record, page=page, tokens=tokens, key=self.weights.keys(tokens)))
+                self._put(replace(record, page=page, key=self.weights.keys(self._tokens(page))))
 
     def fall_asleep(self, episode: str) -> None:
         """A sleep has moved what the record says to the slow tier."""
@@ -133,7 +130,9 @@ class Episodes:
         self.records[record.episode] = record
         self._table = None
 
-    def _tokens(self, page: State) -> Tokens:
+    def _tokens(self, page: State | None) -> Tokens:
+        if page is None:
+            raise ValueError("a page that was dropped has no tokens: ask only for what can be heard")
         z = self.standard.apply(self.states(page))
         return Tokens(z, page.tensors["words"].long(), page.tensors["rarity"].float())
 
@@ -170,21 +169,22 @@ class Episodes:
         """The records that the question and the ``hit`` together point to, best first, of those that hold one of the
         words of the ``middle``, which the hit leads to and the question does not name."""
         names, table = self._keys()
-        left = question.onward(self.records[hit.episode].tokens)
+        reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
+        reached[names.index(hit.episode)] = False
+        if not reached.any():
+            return []
+        left = question.onward(self._tokens(self.records[hit.episode].page))
         if not len(left.words):
             return []
         scores = self.weights.scores(left, table)
-        reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
-        reached &= scores >= self.weights.threshold
-        reached[names.index(hit.episode)] = False
-        return self._best(scores, reached, hit)
+        return self._best(scores, reached & (scores >= self.weights.threshold), hit)
 
     def later(self, hit: Hit) -> list[Hit]:
         """The records told after the ``hit`` that match it best, best first: what changes or takes back a statement is
         nearer to it than to a question."""
         names, table = self._keys()
         record = self.records[hit.episode]
-        scores = self.weights.scores(record.tokens, table)
+        scores = self.weights.scores(self._tokens(record.page), table)
         told = torch.tensor([self.records[name].told for name in names])
         reached = (told > record.told) & (scores >= self.weights.threshold)
         return self._best(scores, reached, hit)
@@ -201,7 +201,7 @@ class Episodes:
         kept: list[Hit] = []
         left = self.config.budget
         for hit in hits:
-            size = len(self.records[hit.episode].tokens.words)
+            size = self.records[hit.episode].tokens
             if not kept or size <= left:
                 kept.append(hit)
                 left -= size
@@ -223,16 +223,21 @@ SMALL_WORDS = frozenset(
 )
 
 
+ARTICLES = frozenset({"a", "an", "the"})
+SAID = re.compile(rf"(?<!\w)-(?=\d)|{WORD.pattern}")  # words, and the sign of a number
+
+
 def telling_words(text: str) -> frozenset[str]:
     """The words that carry what a text says."""
     return frozenset(stem(m[0]) for m in WORD.finditer(text)) - SMALL_WORDS
 
 
 def saying(text: str) -> tuple[str, ...]:
-    """What a text says, to compare by: its telling words in order, so that "opens at 5, closes at 9" updates "opens at
-    9, closes at 5" and does not repeat it. What stands first may also stand last ("in May it starts"), so of all
-    rotations the least is taken. A text without telling words says all of itself."""
-    words = [w for w in (stem(m[0]) for m in WORD.finditer(text)) if w not in SMALL_WORDS]
+    """What a text says, to compare by: its words in order, so that "opens at 5, closes at 9" updates "opens at 9,
+    closes at 5" and does not repeat it; of the small words only articles say nothing, for "was the mayor" updates "is
+    the mayor". What stands first may also stand last ("in May it starts"), so of all rotations the least is taken. A
+    text without words says all of itself."""
+    words = [w for w in (stem(m[0]) for m in SAID.finditer(text)) if w not in ARTICLES]
     if len(words) < 3:  # turned round, "Bo is a cook" would be "a cook is Bo"
         return tuple(words) or (text,)
     return min(tuple(words[i:] + words[:i]) for i in range(len(words)))

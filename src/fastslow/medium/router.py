@@ -118,8 +118,8 @@ class KeyTable:
 
     @cached_property
     def _counts(self) -> dict[int, int]:
-        pairs = torch.unique(torch.stack([self.words, self.owner]), dim=1)[0]
-        codes, counts = torch.unique(pairs, return_counts=True)
+        pairs = torch.unique(self.words * self.records + self.owner)  # codes have 32 bits, so there is room
+        codes, counts = torch.unique(pairs // self.records, return_counts=True)
         return dict(zip(codes.tolist(), counts.tolist(), strict=True))
 
     @cached_property
