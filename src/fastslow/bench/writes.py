@@ -434,7 +434,9 @@ ABOUT = """
 {facts} one-line facts of the invented world (seed {seed}, split {split}), core {name} in {dtype}, {threads} thread(s).
 A weight counts 2 bytes. KL: to the bare core, nats a token, on general text and chat, as the memory is used there (left
 on where an oracle would shut it). Reader: {reader}. A page is told the line; the ways below it also which words are
-subject, relation and value, so that rules make questions. What they have to choose was chosen on another world:
+subject, relation and value, so that rules make questions. On split tune the reader has heard the wordings of those
+relations that train has too, of other names; the ways below it have not. What they have to choose was chosen on another
+world:
 """
 
 
