@@ -111,7 +111,7 @@ def test_a_record_leads_on_over_the_names_that_the_question_lacks(
     with Learner.open(tmp_path / "home", core) as learner:
         told = learner.learn(text).id
         assert learner.tiers.reader
-        choice = learner.tiers.choice(question, core.prompt(question), learner.tiers.reader)
+        choice = learner.tiers.choice(question, learner.tiers.reader)
         assert choice.middle(Hit(told, 1.0)) == middle
 
 

@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 from fastslow.cli import options, output, session
 from fastslow.errors import InputError
-from fastslow.store import io
 
 if TYPE_CHECKING:
     from fastslow.slow.fast_slow import FastSlowTrainer, StepReport
@@ -258,6 +257,7 @@ def _learn(
     from fastslow.slow.fast_slow import BUDGET, FastSlowTrainer, FSTConfig
     from fastslow.slow.gepa import GepaEvolver
     from fastslow.slow.skills import Skill
+    from fastslow.store import io
     from fastslow.worlds import ciphers, named
 
     chosen, problems = session.settings(core=None if core == SPELLER else core, home=home), named.task(task)
