@@ -534,6 +534,17 @@ def test_a_home_opens_with_other_settings_of_the_fast_tier(home: Path, core: Cor
     assert len(list((home / "snapshots").glob("fast-*.json"))) == 1  # the other one is no longer of use
 
 
+def holds_both_whole(home: Path, core: Core, other: Path) -> None:
+    """The home is what one is that was told A and B and never interrupted."""
+    with open_home(other, core) as learner:
+        learner.learn(A)
+        learner.learn(B)
+        wanted = learner.tiers.hash()
+    with open_home(home, core) as learner:
+        assert [e.text for e in learner.history()] == [A, B]
+        assert learner.tiers.hash() == wanted
+
+
 def test_an_event_taken_in_by_half_is_not_saved_as_seen(
     home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -547,13 +558,7 @@ def test_an_event_taken_in_by_half_is_not_saved_as_seen(
         monkeypatch.setattr(trajectory, "observe", interrupted)
         learner.learn(B)
     monkeypatch.undo()
-    with open_home(tmp_path / "other", core) as learner:
-        learner.learn(A)
-        learner.learn(B)
-        wanted = learner.tiers.hash()
-    with open_home(home, core) as learner:
-        assert [e.text for e in learner.history()] == [A, B]
-        assert learner.tiers.hash() == wanted
+    holds_both_whole(home, core, tmp_path / "other")
 
 
 def test_an_event_that_memory_never_saw_is_not_saved_as_seen(
@@ -575,13 +580,7 @@ def test_an_event_that_memory_never_saw_is_not_saved_as_seen(
         for act in (lambda: learner.learn(C), learner.sleep):
             with pytest.raises(StoreError, match="open the home again"):
                 act()
-    with open_home(tmp_path / "other", core) as learner:
-        learner.learn(A)
-        learner.learn(B)
-        wanted = learner.tiers.hash()
-    with open_home(home, core) as learner:
-        assert [e.text for e in learner.history()] == [A, B]
-        assert learner.tiers.hash() == wanted
+    holds_both_whole(home, core, tmp_path / "other")
 
 
 def test_an_error_is_not_hidden_by_one_of_closing(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
