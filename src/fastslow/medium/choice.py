@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -25,8 +26,8 @@ from fastslow.medium.router import WORD, stem
 OPENING = re.compile(r"(?:^|[.!?:>]\s+)([^\W_]+)")
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back, and may be
 # the first of two; and from which one is none that lacks a name in the question, or that is asked a question without
-# names. Where a page has every name: from which it is no sure one, and from which it is none, and two pages read
-# together are none.
+# names. Where a page has every name: from which it is no sure one, and from which it is none, and from which two pages
+# read together are none, nor is a later one an update that names the older answer.
 DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
 # How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
 # tokens are heard.
@@ -184,10 +185,10 @@ class Choice:
     def standing(self, heard: Sequence[tuple[float, Hit]]) -> tuple[list[Hit], bool]:
         """What the first of those ``heard``, the surest, says, unless it was updated or taken back later, by one of
         them or by what the statement itself finds. What a later statement answers anew is an update if it names the
-        older answer. Without that it names no more than it must, and speaks of the same thing or of a change; where
-        only of one of them, it is nearly as sure. An update may have been updated in turn. A withdrawal denies, names
-        what it takes back and raises the doubt: it is read only where the reader finds no answer in it. Prose is
-        replaced by another version of the same paragraph."""
+        older answer, even if hardly where it speaks of the same thing or of a change too. Without that it names no more
+        than it must, and speaks of one of them; where only of one, it is nearly as sure. An update may be updated in
+        turn. A withdrawal denies, names what it takes back and raises the doubt: it is read only where the reader finds
+        no answer in it. Prose is replaced by another version of the same paragraph."""
         (least, witness), known = heard[0], {hit.episode for _, hit in heard}
         hits = [hit for _, hit in heard if hit.through is None]
         found = [hit for hit in self.changing(witness) if hit.episode not in known]
@@ -200,9 +201,9 @@ class Choice:
         def updates(doubt: float, hit: Hit) -> bool:
             if self._prose(witness):
                 return hit in alike and doubt < DOUBT
+            signs = (hit in alike) + self._changes(witness, hit)
             if hit in naming:
-                return doubt < DOUBT_OF_LAST and self.new(witness, hit)
-            signs = (hit in alike) + self._has(CHANGE, hit)
+                return doubt < (DOUBT_OF_TWO if signs else DOUBT_OF_LAST) and self.new(witness, hit)
             return (
                 doubt < (0.0, near, DOUBT_OF_LAST)[signs]
                 and self.new(witness, hit)
@@ -228,8 +229,8 @@ class Choice:
         that speaks of a change is another, about something else."""
         if not self.names or self._prose(witness) or self._has(CHANGE, witness):
             return []
-        later = self.episodes.later(witness)
-        return [hit for hit in later if self._has(CHANGE | DENIAL, hit) and self.follows(witness, hit)]
+        later = (hit for hit in self.episodes.later(witness) if self.follows(witness, hit))
+        return list(islice((hit for hit in later if self._has(CHANGE | DENIAL, hit)), self.episodes.config.hops))
 
     def alike(self, one: Hit, other: Hit, hits: Sequence[Hit]) -> bool:
         """Whether two records speak of the same thing: they share a telling word that is no name in the question, no
@@ -288,6 +289,10 @@ class Choice:
 
     def _telling(self, hit: Hit) -> frozenset[str]:
         return telling_words(self.written(hit.episode))
+
+    def _changes(self, one: Hit, other: Hit) -> bool:
+        """Whether only the second speaks of a change: two that do are worded alike, whatever they are about."""
+        return self._has(CHANGE, other) and not self._has(CHANGE, one)
 
     def _has(self, words: Collection[str], hit: Hit) -> bool:
         return any(word.lower() in words for word in WORD.findall(self.written(hit.episode)))

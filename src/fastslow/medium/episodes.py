@@ -177,7 +177,7 @@ class Episodes:
         if not len(left.words):
             return []
         scores = self.weights.scores(left, table)
-        return self._best(scores, reached & (scores >= self.weights.threshold), hit)
+        return self._best(scores, reached & (scores >= self.weights.threshold), hit, self.config.hops)
 
     def later(self, hit: Hit) -> list[Hit]:
         """The records told after the ``hit`` that match it best, best first: what changes or takes back a statement is
@@ -187,14 +187,14 @@ class Episodes:
         scores = self.weights.scores(self._tokens(record.page), table)
         told = torch.tensor([self.records[name].told for name in names])
         reached = (told > record.told) & (scores >= self.weights.threshold)
-        return self._best(scores, reached, hit)
+        return self._best(scores, reached, hit, len(names))
 
-    def _best(self, scores: Tensor, reached: Tensor, hit: Hit) -> list[Hit]:
+    def _best(self, scores: Tensor, reached: Tensor, hit: Hit, most: int) -> list[Hit]:
         """The best few of the records ``reached`` through a ``hit``; a page that was dropped cannot be heard."""
         names, _ = self._keys()
         reached = reached & torch.tensor([self.records[name].page is not None for name in names])
         order = scores.masked_fill(~reached, -torch.inf).argsort(descending=True, stable=True)
-        return [Hit(names[i], float(scores[i]), hit.episode) for i in order[: self.config.hops].tolist() if reached[i]]
+        return [Hit(names[i], float(scores[i]), hit.episode) for i in order[:most].tolist() if reached[i]]
 
     def within_budget(self, hits: list[Hit]) -> list[Hit]:
         """As many of the hits, in order, as fit in sight together."""
