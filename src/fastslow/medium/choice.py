@@ -26,14 +26,15 @@ from fastslow.medium.router import WORD, stem
 OPENING = re.compile(r"(?:^|[.!?:>]\s+)([^\W_]+)")
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back, and may be
 # the first of two; and from which one is none that lacks a name in the question, or that is asked a question without
-# names. Where a page has every name: from which it is no sure one, and from which it is none, and from which two pages
-# read together are none, nor is a later one an update that names the older answer.
+# names. Where a page has every name: by both kinds of doubt from which it is no sure one; by either from which it is
+# none; and from which no two pages are heard further, nor is a later one an update that names the older answer.
 DOUBT, FAINT, DOUBT_OF_NAMED, DOUBT_OF_LAST, DOUBT_OF_TWO = 0.5, 0.05, 0.2, 0.9, 0.98
 # How much of what is asked of a page counts against doubt; nats that one token of it counts at most; and how many
 # tokens are heard.
 ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 STRAYS = 8.0  # odds of doubt, times the number of records, from which a question without names is about something else
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
+SURE_TOGETHER = -3.0  # log-odds of both kinds of doubt from which two pages hold no answer together
 SURER = 5.0  # nats by which two pages must be surer, by both kinds of doubt, than a first one that has every name
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
@@ -104,9 +105,9 @@ class Choice:
     def made(self, hits: Sequence[Hit]) -> tuple[list[Hit], bool]:
         """Of the ``hits``, best first, the records to read together, and whether they hold the answer: the one that
         surely answers the question by itself, or what changed it or takes it back; or, where none does or its own doubt
-        is great, one that has every name in the question with what it leads on to, where the two are much surer than
-        the nearest one or that is none; or the best matches, in which the reader will find nothing, where they are
-        surely what the question is about; or none."""
+        is great, one that has every name in the question with what it leads on to, where the two are sure enough and
+        much surer than the nearest one or that is none; or the best matches, in which the reader will find nothing,
+        where they are surely what the question is about; or none."""
         config = self.episodes.config
         doubts, asked = self.doubts([[hit] for hit in hits]), self.asked(hits)
         odds = [_odds(d) + ASKED * strange for d, strange in zip(doubts, strangeness(asked[:-1]), strict=True)]
@@ -123,9 +124,10 @@ class Choice:
         if answers:
             return self.standing(heard)
         together, pair = self.surest_pair(named, dict(zip((hit.episode for hit in hits), asked, strict=False)))
-        if first in named and _probability(least) < DOUBT_OF_LAST and together >= least - SURER:
+        last = first in named and max(doubt, _probability(least)) < DOUBT_OF_LAST
+        if last and together >= least - SURER:
             return self.standing(heard)
-        if pair:
+        if together < SURE_TOGETHER:
             return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
