@@ -354,7 +354,7 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         strange = {second: -10.0}  # asked of it, but itself in doubt, and a pair is much surer
         assert read({second: 0.8}, together=0.02, certain=2.0, strange=strange) == [second, other]
         assert read({second: 0.45}, together=0.0, certain=2.0, strange={second: -10.0}) == [second]
-        assert read({second: 0.89}, certain=2.0, strange={second: -30.0}) == [second]
+        assert read({second: 0.89}, together=0.985, certain=2.0, strange={second: -30.0}) == [second]
         assert read({second: 0.91}, certain=2.0, strange={second: -30.0}) == []  # however much it is asked of it
         assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []

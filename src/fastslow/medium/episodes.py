@@ -190,7 +190,7 @@ class Episodes:
         return self._best(scores, reached, hit, len(names))
 
     def _best(self, scores: Tensor, reached: Tensor, hit: Hit, most: int) -> list[Hit]:
-        """The best few of the records ``reached`` through a ``hit``; a page that was dropped cannot be heard."""
+        """The best records ``reached`` through a ``hit``, ``most`` at most; a page that was dropped cannot be heard."""
         names, _ = self._keys()
         reached = reached & torch.tensor([self.records[name].page is not None for name in names])
         order = scores.masked_fill(~reached, -torch.inf).argsort(descending=True, stable=True)
