@@ -413,7 +413,7 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
         learner.learn(B, "b")
         learner.learn(odd)
         told = [(e.text, e.heading, e.source) for e in learner.history()]
-        assert learner.export(tmp_path / "out.jsonl") == 3
+        assert learner.export(str(tmp_path / "out.jsonl")) == 3
     with open_home(tmp_path / "other", core) as learner:
         seen: list[tuple[int, int]] = []
         found = learner.import_(tmp_path / "out.jsonl", progress=lambda n, of: seen.append((n, of)))

@@ -335,10 +335,10 @@ class Learner:
 
     # ------------------------------------------------------------------ taking it elsewhere
 
-    def export(self, path: Path) -> int:
+    def export(self, path: str | Path) -> int:
         """Write every episode as a line of JSON (text, heading, source, time); the number of lines."""
         lines = self.exported()
-        io.write_atomic(path, "".join(line + "\n" for line in lines).encode())
+        io.write_atomic(Path(path), "".join(line + "\n" for line in lines).encode())
         return len(lines)
 
     def exported(self) -> list[str]:
@@ -348,8 +348,9 @@ class Learner:
             for t in self.tiers.told.values()
         ]
 
-    def import_(self, path: Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
+    def import_(self, path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
         """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError."""
+        path = Path(path)
         try:
             # Not splitlines: JSON keeps line separators such as U+2028 inside a string as they are.
             lines = path.read_text(encoding="utf-8").split("\n")

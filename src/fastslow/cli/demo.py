@@ -34,7 +34,7 @@ WORLD_QUESTIONS = {"direct": 4, "paraphrase": 4, "reverse": 2, "updated": 1, "ne
 
 def demo(
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Where all of it goes.")] = Path("run"),
-    manual: Annotated[Path | None, typer.Option("--manual", metavar="DIR", help="Text [default: docs].")] = None,
+    manual: Annotated[Path | None, typer.Option("--manual", metavar="DIR", help="Its text; docs unless given.")] = None,
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:

@@ -102,7 +102,7 @@ def train_reader(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Decides worlds, order and start.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where the reader goes [default: the cache].")
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the reader goes; the cache unless given.")
     ] = None,
     begin: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="A reader to train on, instead of a fresh one.")
