@@ -387,6 +387,12 @@ def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core, monkey
         assert learner.episode(b.id).bits == 0 and len(list(learner.home.log.records())) == 1
         assert learner.ask(QUESTION, 4, tiers=("slow",)).text == text
         assert state != learner.tiers.hash()  # the questions between strengthened it
+        again = learner.learn(B)
+        assert (again.id, again.bits, again.stage) == (b.id, 8, "asleep")  # told again, its page is whole again
+        assert learner.tiers.read(QUESTION, core.prompt(QUESTION)).hits[0].episode == b.id
+        state = learner.tiers.hash()
+    with open_home(home, core, NO_FAST, clock) as learner:
+        assert learner.episode(b.id).bits == 8 and learner.tiers.hash() == state
 
 
 def test_weak_pages_fade_in_sleep_and_stay_faded(home: Path, core: Core) -> None:
@@ -401,6 +407,13 @@ def test_weak_pages_fade_in_sleep_and_stay_faded(home: Path, core: Core) -> None
         state = learner.tiers.hash()
     with open_home(home, core, config, clock) as learner:
         assert learner.tiers.hash() == state
+        assert learner.learn(A).bits == 8
+        clock.now += 300 * DAY
+        learner.sleep()
+        assert learner.episode(a.id).bits == 4
+        state = learner.tiers.hash()
+    with open_home(home, core, config, clock) as learner:
+        assert learner.tiers.hash() == state
 
 
 # ---------------------------------------------------------------------- elsewhere
@@ -412,14 +425,17 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
         learner.learn_document(f"# Notes\n\n{A}", "a.md")
         learner.learn(B, "b")
         learner.learn(odd)
-        told = [(e.text, e.heading, e.source) for e in learner.history()]
-        assert learner.export(str(tmp_path / "out.jsonl")) == 3
+        learner.learn_document("```\n    return kestrel\n```")
+        told = [(e.id, e.text, e.heading, e.source) for e in learner.history()]
+        assert learner.export(str(tmp_path / "out.jsonl")) == 4
     with open_home(tmp_path / "other", core) as learner:
         seen: list[tuple[int, int]] = []
         found = learner.import_(tmp_path / "out.jsonl", progress=lambda n, of: seen.append((n, of)))
-        assert [(e.text, e.heading, e.source) for e in found] == told and seen[-1] == (3, 3)
+        assert [(e.id, e.text, e.heading, e.source) for e in found] == told and seen[-1] == (4, 4)
         learner.import_(tmp_path / "out.jsonl")
-        assert [e.uses for e in learner.history()] == [2, 2, 2]
+        assert [e.uses for e in learner.history()] == [2, 2, 2, 2]
+        learner.learn(B)
+        assert json.loads(learner.exported()[-1])["text"] == B  # what was told again last is the newest elsewhere too
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ class Learner:
         known = self.tiers.said_before(piece.written)
         payload = {"text": piece.text, "source": source, "heading": piece.heading}
         if known is not None:
-            self._take_in("restate", payload, known)
+            page = self.tiers.page_of(known) if self.tiers.episodes.faded(known) else None
+            self._take_in("restate", payload, known, page=page)
             return self._episode(known)
         page = self.tiers.episodes.write(piece.written)
         episode = "e" + hashlib.sha256(piece.written.encode()).hexdigest()[:12]
@@ -164,7 +165,9 @@ class Learner:
         answer = self._answer(last, list(messages), max_tokens, ALL)
         states = not last.endswith("?") and len(last.split()) > 3
         learned = [episode.id for episode in self.learn_document(last, "chat")] if states else []
-        turn = {"text": f"user: {last}", "episodes": list(dict.fromkeys([*learned, *(h.episode for h in answer.hits)]))}
+        about = list(dict.fromkeys([*learned, *(hit.episode for hit in answer.hits)]))
+        # how many events right before it are its own, for those that are no episode's beginning are forgotten with it
+        turn = {"text": f"user: {last}", "episodes": about, "wrote": len(learned) + bool(answer.hits)}
         name = "t" + hashlib.sha256(f"{self.home.log.head()}{last}".encode()).hexdigest()[:12]
         self._take_in("turn", turn, name)
         return answer
@@ -181,6 +184,7 @@ class Learner:
 
     def _read(self, question: str, messages: list[dict[str, str]], tiers: Sequence[str] = ALL) -> Reading:
         """What a question reads. The context of a skill, which is medium state, is put before it."""
+        self._check_in_step()
         reading = self.tiers.read(question, self.core.prompt(messages), tiers)
         if reading.skill is None or "medium" not in tiers:
             return reading
@@ -288,6 +292,7 @@ class Learner:
 
     def history(self) -> list[Episode]:
         """Every episode, oldest first."""
+        self._check_in_step()
         return [self._episode(name) for name in self.tiers.told]
 
     def episode(self, name: str) -> Episode:
@@ -343,9 +348,12 @@ class Learner:
 
     def exported(self) -> list[str]:
         """The lines that :meth:`export` writes."""
+        self._check_in_step()
+        # as they were told last: "opens at 9" that was told again after "opens at 10" is the newer one elsewhere too
+        order = sorted(self.tiers.episodes.records.values(), key=lambda record: record.told)
         return [
             json.dumps({"text": t.text, "heading": t.heading, "source": t.source, "time": t.time}, ensure_ascii=False)
-            for t in self.tiers.told.values()
+            for t in (self.tiers.told[record.episode] for record in order)
         ]
 
     def import_(self, path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
@@ -372,10 +380,10 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
         text, heading, source = row["text"], row.get("heading") or "", row.get("source") or ""
-        for part in (heading, source):
-            if part:
-                _clean(part)
-        return {"text": _clean(text), "heading": heading, "source": source}
+        for part in (text, heading or "none", source or "none"):
+            _clean(part)
+        # a line of code keeps its indentation, and with it its id
+        return {"text": text.rstrip().lstrip("\r\n"), "heading": heading, "source": source}
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(
             f"{path}, line {number}, is no exported episode ({error}): nothing was learned, export it again"

@@ -156,17 +156,19 @@ def forget(
     """Erase episodes and rebuild every tier without them; the receipt and the new tiers.
 
     The rebuilding comes first and the erasure is one transaction, so a crash leaves all or nothing forgotten. The chat
-    turns in which an episode was said go with it.
+    turns in which an episode was said go with it, and what a turn of the ``episodes`` read and said again.
     """
     events = list(home.log.events())
     gone = episodes | {e.episode for e in events if e.episode and episodes & set(e.payload.get("episodes", ()))}
-    lost = [e for e in events if e.episode in gone]
-    redone = [e for e in events if e.kind == "sleep" and gone & set(e.payload["considered"])]
+    own = _own(events, episodes)
+    lost = [e for e in events if e.episode in gone or e.seq in own]
+    left = [e for e in events if e.episode not in gone and e.seq not in own]
+    redone = [e for e in left if e.kind == "sleep" and gone & set(e.payload["considered"])]
     told = sum(name in tiers.told for name in gone)
     new = Tiers(tiers.core, tiers.reader, tiers.config)
     first = min(event.seq for event in lost)
     start = new.resume([mark for mark in tiers.marks if mark.seq < first] if tiers.head == home.log.head() else ())
-    streamed = sum(e.kind in STREAMED for e in events if e.episode not in gone and e.seq >= start)
+    streamed = sum(e.kind in STREAMED for e in left if e.seq >= start)
     what = {
         "fast": f"{streamed} texts streamed again",
         "medium": f"{told} pages",
@@ -175,7 +177,7 @@ def forget(
     if dry_run:
         return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), "", True), tiers
     stored = _stored_pages(home)
-    payloads = _without(home, tiers, new, events, gone, start, stored, progress)
+    payloads = dict.fromkeys(own) | _without(home, tiers, new, left, gone, start, stored, progress)
     state = new.hash()
     receipt = {"episodes": sorted(gone), "state": state}
     new.head = home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload)).hash
@@ -183,6 +185,16 @@ def forget(
     _keep_pages(home, new, {name: page for name, page in stored.items() if name not in gone})
     save_fast(home, new)
     return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), state, False), new
+
+
+def _own(events: list[Event], turns: set[str]) -> set[int]:
+    """The numbers of the events by which these turns of a chat read an episode or said again what one says."""
+    own: set[int] = set()
+    for n, event in enumerate(events):
+        if event.kind == "turn" and event.episode in turns:
+            wrote = events[max(0, n - event.payload.get("wrote", 0)) : n]
+            own |= {each.seq for each in wrote if each.kind in ("read", "restate")}
+    return own
 
 
 def _without(
@@ -195,13 +207,11 @@ def _without(
     stored: Mapping[str, State],
     progress: Progress | None,
 ) -> dict[int, dict[str, object] | None]:
-    """Make ``new`` the tiers of the history without ``gone``, streaming from the event number ``start`` on. Gives the
-    payloads that change with it (None: the event goes too)."""
+    """Make ``new`` the tiers of these ``events``, the history without ``gone``, streaming from the event number
+    ``start`` on. Gives the payloads that change with it (None: the event goes too)."""
     full = {n: p for n, p in stored.items() if p.numbers["bits"] == tiers.config.recall.bits}
     payloads: dict[int, dict[str, object] | None] = {}
     for n, event in enumerate(events):
-        if event.episode in gone:
-            continue
         expert = None
         if event.kind == "read":
             kept = [e for e in event.payload["episodes"] if e not in gone]

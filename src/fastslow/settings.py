@@ -64,7 +64,10 @@ def resolve(**flags: Any) -> Resolved:
         settings = Settings(**values)
     except ValidationError as error:
         raise InputError(_explain(error, sources, path)) from None
-    expanded = {name: getattr(settings, name).expanduser() for name in ("home", "cache")}
+    try:
+        expanded = {name: getattr(settings, name).expanduser() for name in ("home", "cache")}
+    except RuntimeError:
+        raise InputError(f"{settings.home} or {settings.cache} begins with the ~ of no user: write it out") from None
     return Resolved(settings.model_copy(update=expanded), sources, path, path.is_file())
 
 

@@ -123,11 +123,14 @@ class Tiers:
         payload, episode = event.payload, event.episode
         if event.kind == "learn" and episode is not None:
             told = Told(payload["text"], payload["source"], payload["heading"], event.time)
+            self.episodes.add(episode, page or self.episodes.write(told.written), event.seq, event.time)
             self.told[episode] = told
             self._saying.setdefault(saying(told.written), episode)
             self._spread.update(telling_words(told.written))
-            self.episodes.add(episode, page or self.episodes.write(told.written), event.seq, event.time)
         elif event.kind == "restate" and episode is not None:
+            if self.episodes.faded(episode):
+                kept = page if page and page.numbers["bits"] >= self.config.recall.bits else None
+                self.episodes.renew(episode, kept or self.page_of(episode))
             self.episodes.used(episode, event.time, told=event.seq)
         elif event.kind == "read":
             for name in payload["episodes"]:
@@ -181,6 +184,10 @@ class Tiers:
                 self.episodes.fall_asleep(episode)
         else:
             self.studied |= set(payload["accepted"])
+
+    def page_of(self, episode: str) -> State:
+        """The page of an episode as it was written first."""
+        return self.episodes.write(self.told[episode].written)
 
     def said_before(self, written: str) -> str | None:
         """The episode that already says this, or None."""

@@ -153,6 +153,23 @@ def test_import_checks_the_whole_file_first(run: Run, tmp_path: Path) -> None:
     assert run("history", "--json").json == []
 
 
+def test_learning_from_what_can_be_read_only_once(run: Run) -> None:
+    import os
+
+    reading, writing = os.pipe()
+    os.write(writing, b"Kestrel launches in May.\n")
+    os.close(writing)
+    assert run("learn", f"/dev/fd/{reading}", "--json").json["new"] == 1
+    os.close(reading)
+
+
+def test_a_tilde_that_names_no_user(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "~$notes.txt").write_text("Kestrel launches in May.\n")
+    assert run("learn", "~$notes.txt", "--json").json["new"] == 1
+    result = run("status", "--home", "~nobody-of-this-name/home")
+    assert result.code == 2 and "~nobody-of-this-name/home" in result.err
+
+
 def test_chat_from_a_pipe(run: Run) -> None:
     lines = ["My boat is called Kestrel and it is green.", "", "/status", "/nothing", "/forget-last", "/forget-last"]
     lines += ["/help", "/quit", "never read"]

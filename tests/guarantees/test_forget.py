@@ -133,6 +133,14 @@ def test_an_episode_whose_page_had_faded(tmp_path: Path, core: Core) -> None:
     check(tmp_path, core, acts, B, [learn(A), day, sleep, later, learn(C), sleep])
 
 
+def test_another_than_one_that_was_told_again_when_it_had_faded(tmp_path: Path, core: Core) -> None:
+    def later(learner: Learner) -> None:
+        learner._clock.now += 400 * DAY  # type: ignore[attr-defined]
+
+    acts = [learn(A), learn(B), sleep, later, learn(C), sleep, learn(A)]
+    check(tmp_path, core, acts, B, [learn(A), day, sleep, later, learn(C), sleep, learn(A)])
+
+
 def test_a_chat_turn_that_taught(tmp_path: Path, core: Core) -> None:
     def say(learner: Learner) -> None:
         learner.chat([CHAT], max_tokens=2)
@@ -145,6 +153,26 @@ def test_a_chat_whose_answers_came_from_it(tmp_path: Path, core: Core) -> None:
         learner.chat([{"role": "user", "content": QUESTION}], max_tokens=12)
 
     check(tmp_path, core, [learn(B), learn(A), ask], B, [day, learn(A), day])
+
+
+def test_a_chat_turn_that_only_repeated(tmp_path: Path, core: Core) -> None:
+    said = {"role": "user", "content": B.upper() + "!"}
+
+    def say(learner: Learner) -> None:
+        learner.chat([said], max_tokens=2)
+
+    home = tmp_path / "home"
+    with (
+        live(home, core, [learn(A), learn(B), say, learn(C)]) as learner,
+        live(tmp_path / "other", core, [learn(A), learn(B), day, learn(C)]) as never,
+    ):
+        (turn,) = learner.home.log.events(["turn"])
+        assert turn.episode and turn.payload["wrote"] == 2  # it read the episode and said it again
+        assert traces(home, said["content"], core)
+        learner.forget(turn.episode)
+        same(learner, never)
+        assert traces(home, said["content"], core) == []
+        assert [e.kind for e in learner.home.log.events()] == ["learn", "learn", "learn", "forget"]
 
 
 def test_questions_that_read_it(tmp_path: Path, core: Core) -> None:
@@ -245,6 +273,19 @@ def test_a_crash_before_the_sweep_leaves_nothing_of_a_home_that_becomes_empty(
     assert traces(home, LONG, core) == [] and list((home / "snapshots").iterdir()) == []
 
 
+def test_nothing_is_told_of_what_was_forgotten_when_the_cleaning_fails(
+    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live(tmp_path / "home", core, [learn(A), learn(B)]) as learner:
+        monkeypatch.setattr(Log, "_scrub", cut)
+        with pytest.raises(Cut):
+            learner.forget(told(learner, B))
+        monkeypatch.undo()
+        for look in (learner.history, learner.exported, learner.status, lambda: learner.ask(QUESTION, 2)):
+            with pytest.raises(StoreError, match="open the home again"):
+                look()
+
+
 def test_a_full_disk_while_forgetting_is_a_clear_error(
     tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,10 +325,11 @@ def test_only_what_came_since_is_streamed_again(tmp_path: Path, core: Core, monk
     with live(home, core, [learn(text) for text in texts]) as learner, live(tmp_path / "other", core, rest) as never:
         assert len(learner.tiers.marks) < 16
         monkeypatch.setattr(trajectory, "observe", counted)
-        receipt = learner.forget(told(learner, texts[35]), dry_run=True)
+        name = told(learner, texts[35])
+        receipt = learner.forget(name, dry_run=True)
         assert receipt.tiers["fast"] == "8 texts streamed again" and not streamed
         head, learner.tiers.head = learner.tiers.head, ""  # what is in memory is not to be trusted
-        assert learner.forget(told(learner, texts[35]), dry_run=True).tiers["fast"] == "40 texts streamed again"
+        assert learner.forget(name, dry_run=True).tiers["fast"] == "40 texts streamed again"
         learner.tiers.head = head
         learner.forget(told(learner, texts[35]))
         assert len(streamed) == 8  # from the 33rd on

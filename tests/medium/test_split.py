@@ -51,6 +51,11 @@ def test_closing_marks_of_a_heading_are_no_part_of_it() -> None:
     assert pieces("##\nfloat") == [("", "float")]
 
 
+def test_code_directly_under_a_paragraph_stays_code() -> None:
+    text = "Run this:\n```\nx = 1\n\n# no heading\ny = 2\n```\nThen stop.\n```\n```"
+    assert pieces(text) == [("", "Run this:"), ("", "x = 1\n\n# no heading\ny = 2"), ("", "Then stop.")]
+
+
 def test_short_sentences_stay_together_and_long_paragraphs_part_between_sentences() -> None:
     text = (
         "One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen sixteen seventeen."

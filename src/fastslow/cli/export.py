@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastslow.cli import options, output, session
+from fastslow.cli import options, output, session, sources
 from fastslow.errors import InputError
 
 EXAMPLE = "Example: fastslow export memories.jsonl"
@@ -22,7 +22,7 @@ def export(
 ) -> None:
     """Write every episode (text, source, heading, time) as one JSON line, for import elsewhere."""
     chosen = session.settings(home=home, core=core)
-    path = Path(file).expanduser()
+    path = sources.expanded(file)
     if file != "-":
         _check(path, force)
     with session.open_learner(chosen) as learner:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastslow.cli import options, output, session
+from fastslow.cli import options, output, session, sources
 from fastslow.errors import InputError
 
 EXAMPLE = "Example: fastslow import memories.jsonl --home ~/.fastslow/second"
@@ -21,7 +21,7 @@ def import_(
 ) -> None:
     """Learn the episodes of an export, with their sources. Works across cores."""
     chosen = session.settings(home=home, core=core)
-    path = file.expanduser()
+    path = sources.expanded(file)
     if not path.is_file():
         raise InputError(f"there is no file {path}: give one that fastslow export wrote")
     with session.open_learner(chosen, create=True) as learner, output.bars() as progress:

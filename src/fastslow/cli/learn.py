@@ -55,13 +55,9 @@ def _learn_all(learner: Learner, sources: list[Source]) -> dict[str, Any]:
 
 def _stopped(error: BaseException, learner: Learner, known: set[str], files: list[dict[str, Any]]) -> output.Failure:
     """The error with what was learned before it, which stays."""
-    partial = [episode.id for episode in learner.history() if episode.id not in known]
+    partial = [name for name in learner.tiers.told if name not in known]  # the log may be closed by now
     new = sum(f["new"] for f in files) + len(partial)
-    what, code = str(error), output.STOPPED
-    if isinstance(error, FastslowError):
-        code = error.exit_code
-    else:
-        what = "stopped"
+    what, code = (str(error), error.exit_code) if isinstance(error, FastslowError) else ("stopped", output.STOPPED)
     kept = f"{output.number(new, 'episode')} learned before that {'is' if new == 1 else 'are'} kept"
     return output.Failure(f"{what} ({kept})", code, {"files": files, "unfinished": partial, "new": new})
 

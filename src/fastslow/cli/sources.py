@@ -14,17 +14,17 @@ SUFFIXES = (".txt", ".md")
 
 @dataclass(frozen=True)
 class Source:
-    """One text to learn; `path` is None for standard input, whose bytes are in `data`."""
+    """One text to learn; `path` is None for standard input. `data` has the bytes of what can be read only once."""
 
     name: str
     path: Path | None
-    data: bytes = b""
+    data: bytes | None = None
     encoding: str = "utf-8"
     replace: bool = False
 
     def read(self) -> str:
         """The text. Raises InputError for what cannot be read, is binary, broken or empty."""
-        data = self.data if self.path is None else _bytes(self.path)
+        data = _bytes(self.path) if self.path and self.data is None else self.data or b""
         if not data.strip():
             raise InputError(f"{self.name} is empty: there is nothing to learn from it")
         if b"\0" in data and not self.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16")):
@@ -61,11 +61,21 @@ def collect(names: Sequence[str], encoding: str, replace: bool) -> list[Source]:
         if name == "-":
             sources.append(Source("-", None, sys.stdin.buffer.read(), encoding, replace))
         else:
-            sources += [Source(str(path), path, b"", encoding, replace) for path in _files(Path(name).expanduser())]
+            for path in _files(expanded(name)):
+                data = None if path.is_file() else _bytes(path)  # a pipe
+                sources.append(Source(str(path), path, data, encoding, replace))
     unique = list({source.name: source for source in sources}.values())
     for source in unique:
         source.read()
     return unique
+
+
+def expanded(name: str | Path) -> Path:
+    """The path of this name; "~$notes.txt" is a file, and in no user's folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def next_line() -> str | None:

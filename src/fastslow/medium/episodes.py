@@ -108,6 +108,15 @@ class Episodes:
         told = old.told if told is None else told
         self.records[episode] = replace(old, uses=old.uses + 1, last_use=time, told=told)
 
+    def faded(self, episode: str) -> bool:
+        """Whether a record's page was compressed further or dropped."""
+        page = self.records[episode].page
+        return page is None or page.numbers["bits"] < self.config.bits
+
+    def renew(self, episode: str, page: State) -> None:
+        """Put back the page of a record that had faded."""
+        self._put(replace(self.records[episode], page=page, key=self.weights.keys(self._tokens(page))))
+
     def fade(self, now: float) -> None:
         """Compress further what has become weak, and drop the pages of what is weak and asleep."""
         for record in list(self.records.values()):
@@ -224,7 +233,9 @@ SMALL_WORDS = frozenset(
 
 
 ARTICLES = frozenset({"a", "an", "the"})
-SAID = re.compile(rf"(?<!\w)-(?=\d)|{WORD.pattern}")  # words, and the sign of a number
+# Words, the sign of a number, and what is neither a letter nor punctuation: "$5" is not "€5", nor "C++" "C".
+SAID = re.compile(rf"(?<!\w)-(?=\d)|{WORD.pattern}|[^\w\s.,;:!?'\"’‘“”„«»()\[\]{{}}…–—`*-]")
+DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d)|\d{4})")  # any other is one of thousands
 
 
 def telling_words(text: str) -> frozenset[str]:
@@ -235,9 +246,11 @@ def telling_words(text: str) -> frozenset[str]:
 def saying(text: str) -> tuple[str, ...]:
     """What a text says, to compare by: its words in order, so that "opens at 5, closes at 9" updates "opens at 9,
     closes at 5" and does not repeat it; of the small words only articles say nothing, for "was the mayor" updates "is
-    the mayor". What stands first may also stand last ("in May it starts"), so of all rotations the least is taken. A
-    text without words says all of itself."""
-    words = [w for w in (stem(m[0]) for m in SAID.finditer(text)) if w not in ARTICLES]
-    if len(words) < 3:  # turned round, "Bo is a cook" would be "a cook is Bo"
+    the mayor". What stands first may also stand last ("in May it starts"), so of all rotations the least is taken,
+    unless a word is said twice: "on Monday 5 came, on Tuesday 6 came" would be "5 came on Tuesday, 6 came on Monday".
+    A text without words says all of itself."""
+    spelled = DECIMAL_COMMA.sub(".", text)
+    words = [w for w in (stem(m[0]) for m in SAID.finditer(spelled)) if w not in ARTICLES]
+    if len(words) < 3 or len({*words}) < len(words):  # turned round, "Bo is a cook" would be "a cook is Bo"
         return tuple(words) or (text,)
     return min(tuple(words[i:] + words[:i]) for i in range(len(words)))

@@ -56,7 +56,10 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:
         lines.clear()
 
     for n, line in enumerate(text.splitlines()):
-        fenced = fenced != bool(FENCE.match(line))
+        fence = bool(FENCE.match(line))
+        if fence and not fenced:  # code directly under a paragraph
+            yield from flush()
+        fenced = fenced != fence
         match = None if fenced else HEADING.match(line)
         if match:
             yield from flush()
@@ -71,6 +74,8 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:
             yield from flush()
         else:
             lines.append(line)
+            if fence and not fenced:
+                yield from flush()
     yield from flush()
     yield from (("", [title], " ") for _, title, _ in bare)
 
