@@ -86,7 +86,7 @@ def test_flags_exist() -> None:
     while todo:
         command = todo.pop()
         todo += getattr(command, "commands", {}).values()
-        known |= {flag for parameter in command.params for flag in parameter.opts}
+        known |= {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     for path in WRITTEN:
         own = re.sub(r"`(?:python|flock|make) [^`]*`", "", path.read_text(encoding="utf-8"))  # not of fastslow
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", own):

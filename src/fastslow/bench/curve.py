@@ -112,26 +112,30 @@ def _name(kind: str) -> str:
 
 
 def plot(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]]) -> bytes:
-    """A PNG: recall of the memory by kind of question and direct questions beside the baselines, both against the
-    number of facts; and, where there are ``sizes``, recall against the bytes of a page."""
+    """A PNG, against the number of facts: recall of the memory by kind of question and, where there are baselines,
+    direct questions beside them; and, where there are ``sizes``, recall against the bytes of a page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = 3 if sizes else 2
+    names = dict.fromkeys(name for r in results for name in r.get("baselines", {}))
+    panels = 1 + bool(names) + bool(sizes)
     figure = Figure(figsize=(5.5 * panels, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right, *third = figure.subplots(1, panels, sharey=True)
+    left, *others = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    second, third = others[: bool(names)], others[bool(names) :]
     facts = [r["settings"]["facts"] for r in results]
     for kind in (k for k in ASKED if any(k in r for r in results)):
         left.plot(facts, [r.get(kind) for r in results], "o-", label=_name(kind))
-    names = dict.fromkeys(name for r in results for name in r.get("baselines", {}))
-    right.plot(facts, [r.get("direct") for r in results], "o-", color="black", linewidth=2.5, label="memory")
-    for name in names:
-        known = [(r["settings"]["facts"], r["baselines"]) for r in results if name in r.get("baselines", {})]
-        points = [n for n, _ in known], [beside[name]["direct"] for _, beside in known]
-        right.plot(*points, "s--", label=name.replace("_", " "), alpha=0.8)
-    for axes, title in ((left, "the memory, by kind of question"), (right, "direct questions, beside the baselines")):
-        axes.set(xscale="log", xticks=facts, xticklabels=[str(n) for n in facts], ylim=(0, 1.02), title=title)
+    left.set_title("the memory, by kind of question")
+    for axes in second:
+        axes.set_title("direct questions, beside the baselines")
+        axes.plot(facts, [r.get("direct") for r in results], "o-", color="black", linewidth=2.5, label="memory")
+        for name in names:
+            known = [(r["settings"]["facts"], r["baselines"]) for r in results if name in r.get("baselines", {})]
+            points = [n for n, _ in known], [beside[name]["direct"] for _, beside in known]
+            axes.plot(*points, "s--", label=name.replace("_", " "), alpha=0.8)
+    for axes in (left, *second):
+        axes.set(xscale="log", xticks=facts, xticklabels=[str(n) for n in facts], ylim=(0, 1.02))
         axes.minorticks_off()
         axes.set_xlabel("facts taught one by one")
         axes.grid(alpha=0.3)
