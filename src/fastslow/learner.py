@@ -297,6 +297,7 @@ class Learner:
 
     def episode(self, name: str) -> Episode:
         """One episode; raises UnknownEpisode."""
+        self._check_in_step()
         if name not in self.tiers.told:
             raise UnknownEpisode(f"no episode has the id {name}: `fastslow history` lists them")
         return self._episode(name)

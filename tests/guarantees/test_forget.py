@@ -278,10 +278,12 @@ def test_nothing_is_told_of_what_was_forgotten_when_the_cleaning_fails(
 ) -> None:
     with live(tmp_path / "home", core, [learn(A), learn(B)]) as learner:
         monkeypatch.setattr(Log, "_scrub", cut)
+        gone = told(learner, B)
         with pytest.raises(Cut):
-            learner.forget(told(learner, B))
+            learner.forget(gone)
         monkeypatch.undo()
-        for look in (learner.history, learner.exported, learner.status, lambda: learner.ask(QUESTION, 2)):
+        looks = (learner.history, learner.exported, learner.status, lambda: learner.episode(gone))
+        for look in (*looks, lambda: learner.ask(QUESTION, 2)):
             with pytest.raises(StoreError, match="open the home again"):
                 look()
 
