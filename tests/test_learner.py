@@ -495,7 +495,6 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
         '{"text": "x", "source": "a\\ud800"}',
         '{"text": ["x"]}',
         '{"text": "x", "heading": 7}',
-        json.dumps({"text": "word " * 500}),
     ],
 )
 def test_an_import_with_one_bad_line_learns_nothing(home: Path, core: Core, tmp_path: Path, line: str) -> None:
@@ -504,6 +503,18 @@ def test_an_import_with_one_bad_line_learns_nothing(home: Path, core: Core, tmp_
         with pytest.raises(InputError):
             learner.import_(tmp_path / "in.jsonl")
         assert kinds(learner) == []
+
+
+@pytest.mark.parametrize("heading", ["", "Words > Many", "word " * 500, "two\nlines"])
+def test_an_import_splits_what_is_too_long_for_this_core(home: Path, core: Core, tmp_path: Path, heading: str) -> None:
+    text = " ".join(f"word{n}" for n in range(500))
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": text, "heading": heading, "source": "words.md"}))
+    with open_home(home, core) as learner:
+        found = learner.import_(tmp_path / "in.jsonl")
+        assert len(found) > 1 and all(e.source == "words.md" for e in found)
+        assert " ".join(e.text for e in found).endswith(text)
+        if heading == "Words > Many":
+            assert all(e.heading == heading for e in found)
 
 
 def test_an_import_takes_null_for_nothing(home: Path, core: Core, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Learner:
         self, text: str, source: str = "", progress: Callable[[int, int], None] | None = None
     ) -> list[Episode]:
         """Learn a document, split along its structure into episodes; each is durable before the next begins."""
-        pieces = split(_clean(text), lambda t: len(self.core.encode(t)), self.tiers.config.page)
+        pieces = self._split(_clean(text))
         episodes = []
         for n, piece in enumerate(pieces):
             episodes.append(self._learn(piece, source))
@@ -107,17 +107,21 @@ class Learner:
                 progress(n + 1, len(pieces))
         return episodes
 
-    def _check_length(self, piece: Piece) -> None:
+    def _split(self, document: str) -> list[Piece]:
+        return split(document, lambda text: len(self.core.encode(text)), self.tiers.config.page)
+
+    def _excess(self, piece: Piece) -> int:
+        """How many tokens a text has where they are too many for one episode, else 0. There is some room above the
+        splitter's own bound, which adds up pieces whose tokens join differently."""
         tokens = len(self.core.encode(piece.written))
-        # A little room above the splitter's own bound, which adds up pieces whose tokens join differently.
-        if tokens > 2 * self.tiers.config.page:
+        return tokens if tokens > 2 * self.tiers.config.page else 0
+
+    def _learn(self, piece: Piece, source: str) -> Episode:
+        if tokens := self._excess(piece):
             raise InputError(
                 f"this text has {tokens} tokens, one episode has at most {2 * self.tiers.config.page}: "
                 "use learn_document, which splits it"
             )
-
-    def _learn(self, piece: Piece, source: str) -> Episode:
-        self._check_length(piece)
         known = self.tiers.said_before(piece.written)
         payload = {"text": piece.text, "source": source, "heading": piece.heading}
         if known is not None:
@@ -358,7 +362,8 @@ class Learner:
         ]
 
     def import_(self, path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[Episode]:
-        """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError."""
+        """Learn what :meth:`export` wrote. All lines are checked before the first is learned; raises InputError. What
+        is one episode for another core, and too long for this one, is split."""
         path = Path(path)
         try:
             # Not splitlines: JSON keeps line separators such as U+2028 inside a string as they are.
@@ -366,12 +371,11 @@ class Learner:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
-        pieces = [Piece(row["heading"], row["text"]) for row in rows]
-        for piece in pieces:
-            self._check_length(piece)
         episodes = []
-        for n, (piece, row) in enumerate(zip(pieces, rows, strict=True)):
-            episodes.append(self._learn(piece, row["source"]))
+        for n, row in enumerate(rows):
+            whole = Piece(row["heading"], row["text"])
+            pieces = self._split(f"# {whole.heading}\n\n{whole.text}") if self._excess(whole) else [whole]
+            episodes += [self._learn(piece, row["source"]) for piece in pieces]
             if progress:
                 progress(n + 1, len(rows))
         return episodes
