@@ -9,25 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from living import (
-    CONFIG,
-    FACTS,
-    FAST,
-    LANGUAGE,
-    QUESTION,
-    A,
-    B,
-    C,
-    Clock,
-    dialect,
-    load,
-    logits,
-    make_reader,
-    open_home,
-)
+from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits, make_reader, open_home
 from tiny import make_tiny_core
 
-from fastslow import Learner, doctor, replay, sleeping
+from fastslow import Learner, replay
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -376,34 +361,6 @@ def test_sleep_moves_facts_and_language_and_the_answers_change(home: Path, core:
 def test_nothing_to_sleep_on_is_fine(home: Path, core: Core) -> None:
     with open_home(home, core) as learner:
         assert learner.sleep().consolidated == ()
-
-
-def test_what_came_to_nothing_is_not_tried_again_until_something_changes(
-    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[list[str]] = []
-    made = sleeping.consolidate_kind
-    monkeypatch.setattr(
-        sleeping, "consolidate_kind", lambda t, kind, names, **how: tried.append(names) or made(t, kind, names, **how)
-    )
-    hard = replace(NO_FAST, facts=replace(FACTS, accept=2.0), language=replace(LANGUAGE, gain=1e9))
-    with open_home(home, core, hard) as learner:
-        b, pages = learner.learn(B).id, [learner.learn(dialect(n)).id for n in range(6)]
-        first = learner.sleep()
-        assert tried == [[b], pages] and set(first.rejected) == {b, *pages} and first.consolidated == ()
-        assert learner.episode(b).stage == "awake" and learner.status().experts == ()
-        state = learner.tiers.hash()
-    with open_home(home, core, hard) as learner:
-        assert learner.tiers.hash() == state and len(tried) == 2
-        again = learner.sleep()
-        assert len(tried) == 2 and set(again.rejected) == {b, *pages}
-        learner.learn(C)
-        longer = learner.learn(dialect(6)).id
-        learner.sleep()
-        assert tried[2:] == [[told for told in learner.tiers.told if told not in {b, *pages, longer}], [*pages, longer]]
-    assert doctor.check(home, core, hard) == []
-    with open_home(home, core, NO_FAST) as learner:  # other settings may teach what these could not
-        assert b in learner.sleep().consolidated and learner.episode(b).stage == "asleep"
 
 
 def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:

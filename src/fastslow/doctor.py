@@ -102,13 +102,8 @@ def _log_faults(home: Home) -> list[str]:
 
 def _lost_experts(home: Home, events: Sequence[Event]) -> list[str]:
     """The experts that events speak of and that no sound snapshot holds."""
-    return [name for name in _experts(events) if replay.load_expert(home, name) is None]
-
-
-def _experts(events: Sequence[Event]) -> list[str]:
-    """The names of the experts that events speak of, each once."""
     named = [event.payload["expert"] for event in events if event.kind == "sleep"]
-    return [name for name in dict.fromkeys(named) if name]
+    return [name for name in dict.fromkeys(named) if replay.load_expert(home, name) is None]
 
 
 def _remade(home: Home, expert: str) -> str:
@@ -122,7 +117,7 @@ def _strangers(home: Home, events: Sequence[Event]) -> list[str]:
     told = {event.episode for event in events if event.kind == "learn"}
     sound = home.log.record_names()
     found = [f"the record of episode {name} belongs to no episode of the log" for name in sound if name not in told]
-    wanted = {sleeping.snapshot_name(name) for name in _experts(events)}
+    wanted = {sleeping.snapshot_name(event.payload["expert"]) for event in events if event.kind == "sleep"}
     known = {event.hash for event in events}
     for path in sorted(home.snapshots.glob("*.json")):
         current = path.stem in wanted or snapshots.log_hash(home.snapshots, path.stem) in known

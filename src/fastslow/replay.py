@@ -32,17 +32,19 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
     """The tiers of a home, from what is stored where it is sound, and by replay where it is not."""
     tiers = Tiers(core, reader, config)
     stored = _stored_pages(home)
-    experts = {name: load_expert(home, name) for e in home.log.events(["sleep"]) if (name := e.payload["expert"])}
+    experts = {e.payload["expert"]: load_expert(home, e.payload["expert"]) for e in home.log.events(["sleep"])}
     events = list(home.log.events())
     skills = load_skills(home)
     start = _load_fast(home, tiers, events)
     for event in events:
-        name = event.payload["expert"] if event.kind == "sleep" else None
-        expert = experts.get(name)
-        if name and expert is None:
-            expert = sleeping.consolidate_kind(tiers, event.payload["kind"], event.payload["considered"]).expert
+        expert = experts.get(event.payload["expert"]) if event.kind == "sleep" else None
+        if event.kind == "sleep" and expert is None:
+            kind, considered = event.payload["kind"], event.payload["considered"]
+            expert = sleeping.consolidate_kind(tiers, kind, considered).expert
             if expert is not None:
-                snapshots.save(home.snapshots, sleeping.snapshot_name(name), expert.state(), event.hash)
+                snapshots.save(
+                    home.snapshots, sleeping.snapshot_name(event.payload["expert"]), expert.state(), event.hash
+                )
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
     _keep_pages(home, tiers, stored)

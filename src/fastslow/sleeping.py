@@ -7,7 +7,6 @@ own, so that a sleep that is cut off keeps what it has finished, and forgetting 
 
 from __future__ import annotations
 
-import hashlib
 import time as wall
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -35,7 +34,6 @@ from fastslow.tiers import Progress, Tiers
 
 UNFINISHED = {"facts": "sleeping-facts", "language": "sleeping-language"}
 LAYOUTS = {"facts": ("slow/consolidation", 1), "language": ("slow/training", 1)}
-IN_VAIN = "an earlier sleep tried the same, and it would come to nothing again"
 
 
 def sleep(
@@ -48,16 +46,14 @@ def sleep(
 ) -> SleepReport:
     """Consolidate what there is to consolidate: facts into small experts, language into one of its own.
 
-    Every group that is done is durable. Where ``stop`` says True, the next sleep goes on from there. What has once come
-    to nothing is not tried again until something has changed: it is a pure function of what it is made from.
+    Every group that is done is durable. Where ``stop`` says True, the next sleep goes on from there.
     """
-    begun, now, by = wall.monotonic(), clock(), teacher(tiers)
+    begun, now = wall.monotonic(), clock()
     accepted: list[str] = []
+    rejected: dict[str, str] = {}
     rolled_back: list[str] = []
     detail: dict[str, Any] = {"groups": 0, "facts": [], "language": []}
-    due = _jobs(tiers, now)
-    jobs = [(kind, considered) for kind, considered in due if (by, *considered) not in tiers.in_vain]
-    rejected = {name: IN_VAIN for job in due if job not in jobs for name in job[1]}
+    jobs = _jobs(tiers, now)
     ground = Ground.make(tiers.core, tiers.config.facts) if any(kind == "facts" for kind, _ in jobs) else None
     interrupted = False
     for n, (kind, considered) in enumerate(jobs):
@@ -74,18 +70,12 @@ def sleep(
         accepted += outcome.report.accepted
         detail["groups"] += 1
         detail[kind].append(outcome.report.plain())
-        _keep(home, tiers, _payload(kind, considered, outcome.expert, by), outcome.expert, now)
+        if outcome.expert is not None:
+            _keep(home, tiers, kind, considered, outcome.expert, now)
         snapshots.delete(home.snapshots, UNFINISHED[kind])
     _fade(home, tiers, now)
     seconds = wall.monotonic() - begun
     return SleepReport(tuple(accepted), rejected, "; ".join(dict.fromkeys(rolled_back)), seconds, interrupted, detail)
-
-
-def teacher(tiers: Tiers) -> str:
-    """A short hash of what decides, beside the core and the texts, what a sleep comes to: reader, settings and seed."""
-    digest = hashlib.sha256(tiers.reader.to_bytes() if tiers.reader else b"")
-    digest.update(repr((tiers.config.facts, tiers.config.language, tiers.config.seed)).encode())
-    return digest.hexdigest()[:12]
 
 
 def _jobs(tiers: Tiers, now: float) -> list[tuple[str, list[str]]]:
@@ -105,11 +95,10 @@ def _outer(progress: Progress | None, kind: str, n: int, count: int) -> Progress
     return lambda stage, step, steps, loss: progress(f"{kind} {stage}", n, count, loss)
 
 
-def _keep(home: Home, tiers: Tiers, payload: dict[str, Any], expert: Expert | None, now: float) -> None:
+def _keep(home: Home, tiers: Tiers, kind: str, considered: Sequence[str], expert: Expert, now: float) -> None:
     """Snapshot first, event second: an event always finds its expert, and an expert without an event is swept away."""
-    if expert is not None:
-        snapshots.save(home.snapshots, snapshot_name(expert.delta.name), expert.state(), home.log.head())
-    tiers.apply(home.log.append("sleep", payload, time=now), expert=expert)
+    snapshots.save(home.snapshots, snapshot_name(expert.delta.name), expert.state(), home.log.head())
+    tiers.apply(home.log.append("sleep", _payload(kind, considered, expert), time=now), expert=expert)
 
 
 def snapshot_name(expert: str) -> str:
@@ -129,14 +118,12 @@ def _fade(home: Home, tiers: Tiers, now: float) -> None:
             home.log.delete_record(n)
 
 
-def _payload(kind: str, considered: Sequence[str], expert: Expert | None, by: str) -> dict[str, Any]:
-    """What the log keeps of one consolidation. One that came to nothing has no expert."""
+def _payload(kind: str, considered: Sequence[str], expert: Expert) -> dict[str, Any]:
     return {
         "kind": kind,
         "considered": list(considered),
-        "accepted": list(expert.episodes) if expert else [],
-        "expert": expert.delta.name if expert else None,
-        "teacher": by,
+        "accepted": list(expert.episodes),
+        "expert": expert.delta.name,
     }
 
 
@@ -210,15 +197,14 @@ def redo(
     home: Home, tiers: Tiers, event: Event, gone: set[str], expert: Expert | None
 ) -> tuple[dict[str, Any] | None, Expert | None]:
     """The payload and the expert of a sleep in a history without ``gone``: as they were where it considered none of
-    them, made again from the rest where it did, None where too little is left."""
+    them, made again from the rest where it did, None where nothing is left."""
     considered = [name for name in event.payload["considered"] if name not in gone]
     if considered == event.payload["considered"]:
         return event.payload, expert
     size = sum(tiers.episodes.records[name].tokens for name in considered)
     enough = considered and (event.payload["kind"] == "facts" or size >= tiers.config.domain)
-    if not enough:
+    made = consolidate_kind(tiers, event.payload["kind"], considered).expert if enough else None
+    if made is None:
         return None, None
-    made = consolidate_kind(tiers, event.payload["kind"], considered).expert
-    if made is not None:
-        snapshots.save(home.snapshots, snapshot_name(made.delta.name), made.state(), home.log.head())
-    return _payload(event.payload["kind"], considered, made, teacher(tiers)), made
+    snapshots.save(home.snapshots, snapshot_name(made.delta.name), made.state(), home.log.head())
+    return _payload(event.payload["kind"], considered, made), made

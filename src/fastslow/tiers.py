@@ -97,7 +97,6 @@ class Tiers:
         self.experts: dict[str, Expert] = {}
         self.skills: dict[str, Skill] = {}
         self.studied: set[str] = set()  # episodes whose language a domain expert has
-        self.in_vain: set[tuple[str, ...]] = set()  # what came to nothing: a teacher, and the episodes it considered
         self.fast = trajectory.init_state(core, config.fast)
         self.seen = 0  # tokens streamed through the fast tier
         self.marks = [Mark(0, 0, self.fast, 0)]
@@ -178,9 +177,7 @@ class Tiers:
 
     def _slept(self, event: Event, expert: Expert | None) -> None:
         payload = event.payload
-        if payload["expert"] is None:
-            self.in_vain.add((payload["teacher"], *payload["considered"]))
-        elif expert is not None:
+        if expert is not None:
             self.experts[payload["expert"]] = expert
         if payload["kind"] == "facts":
             for episode in payload["accepted"]:
@@ -295,7 +292,6 @@ class Tiers:
             digest.update(expert.state().hash().encode())
         for skill in self.skills.values():
             digest.update(skill.hash().encode())
-        digest.update(repr(sorted(self.in_vain)).encode())
         digest.update(self.fast.hash().encode())
         return digest.hexdigest()
 

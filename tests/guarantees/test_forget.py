@@ -112,21 +112,6 @@ def test_an_episode_that_no_expert_holds(tmp_path: Path, core: Core) -> None:
     check(tmp_path, core, [learn(A), sleep, learn(B), learn(C)], B, [learn(A), sleep, day, learn(C)])
 
 
-@pytest.mark.parametrize("needle", [A, B])
-def test_an_episode_that_a_sleep_could_not_teach(tmp_path: Path, core: Core, needle: str) -> None:
-    acts = [learn(A), learn(B), sleep, learn(C), sleep]
-    rest = [day if t is needle else learn(t) for t in (A, B)]
-    hard = replace(CONFIG, facts=replace(CONFIG.facts, accept=2.0))
-    check(tmp_path, core, acts, needle, [*rest, sleep, learn(C), sleep], config=hard)
-
-
-def test_pages_of_a_domain_that_a_sleep_could_not_teach(tmp_path: Path, core: Core) -> None:
-    pages = [dialect(n) for n in range(7)]
-    acts = [*(learn(p) for p in pages), sleep]
-    hard = replace(CONFIG, language=replace(CONFIG.language, gain=1e9))
-    check(tmp_path, core, acts, pages[3], [day if n == 3 else a for n, a in enumerate(acts)], config=hard)
-
-
 def test_an_episode_of_a_domain(tmp_path: Path, core: Core) -> None:
     pages = [dialect(n) for n in range(7)]
     acts = [*(learn(p) for p in pages), learn(A), sleep]
