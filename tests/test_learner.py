@@ -9,10 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from living import CONFIG, FAST, QUESTION, A, B, C, Clock, dialect, load, logits, make_reader, open_home
+from living import (
+    CONFIG,
+    FACTS,
+    FAST,
+    LANGUAGE,
+    QUESTION,
+    A,
+    B,
+    C,
+    Clock,
+    dialect,
+    load,
+    logits,
+    make_reader,
+    open_home,
+)
 from tiny import make_tiny_core
 
-from fastslow import Learner, replay
+from fastslow import Learner, doctor, replay, sleeping
 from fastslow.core import Core
 from fastslow.decode import Row, bare_logits, generate, memory_logits
 from fastslow.errors import HomeInUse, HomeMismatch, InputError, StoreError, UnknownEpisode
@@ -20,6 +35,8 @@ from fastslow.fast import trajectory
 from fastslow.lessons import refusal
 from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import DAY, Hit, RecallConfig
+from fastslow.slow import Outcome
+from fastslow.tiers import Tiers
 
 NO_FAST = replace(CONFIG, fast=replace(FAST, related=1.0))
 
@@ -37,6 +54,10 @@ def no_other_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+def raise_(error: BaseException) -> None:
+    raise error
 
 
 def kinds(learner: Learner) -> list[str]:
@@ -363,6 +384,80 @@ def test_nothing_to_sleep_on_is_fine(home: Path, core: Core) -> None:
         assert learner.sleep().consolidated == ()
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_what_came_to_nothing_is_left_out_until_something_changes(
+    home: Path, core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: bool
+) -> None:
+    tried: list[list[str]] = []
+    made = sleeping.consolidate_kind
+
+    def watched(tiers: Tiers, kind: str, names: list[str], **how: Any) -> Outcome:
+        tried.append(names)
+        return made(tiers, kind, names, **how)
+
+    monkeypatch.setattr(sleeping, "consolidate_kind", watched)
+    hard = replace(NO_FAST, facts=replace(FACTS, accept=2.0), language=replace(LANGUAGE, gain=1e9))
+    if read:
+        make_reader(core, tmp_path / "cache")
+    with open_home(home, core, hard) as learner:
+        b, pages = learner.learn(B).id, [learner.learn(dialect(n)).id for n in range(6)]
+        first = learner.sleep()
+        assert tried == [[b], pages] and set(first.rejected) == {b, *pages} and first.consolidated == ()
+        assert learner.episode(b).stage == "awake" and learner.status().experts == ()
+        again = learner.sleep()
+        assert len(tried) == 2 and set(again.rejected) == {b, *pages}
+    with open_home(home, core, hard) as learner:
+        c, longer = learner.learn(C).id, learner.learn(dialect(6)).id
+        learner.sleep()
+        assert tried[2:] == [[c], [*pages, longer]]  # what is new is tried, and a domain that has grown
+        learner.forget(c)
+        learner.sleep()
+        assert tried[4:] == [[b], [*pages, longer]]
+    assert doctor.check(home, core, hard) == []
+    with open_home(home, core, NO_FAST) as learner:  # other settings may teach what these could not
+        assert b in learner.sleep().consolidated
+
+
+def test_a_fact_that_came_to_nothing_may_be_part_of_a_domain(home: Path, core: Core) -> None:
+    hard = replace(NO_FAST, facts=replace(FACTS, accept=2.0), page=400, short=400)
+    with open_home(home, core, hard) as learner:
+        episode = learner.learn(" ".join(dialect(n)[:60] for n in range(6)))
+        assert list(learner.sleep().rejected) == [episode.id]
+    with open_home(home, core, replace(NO_FAST, page=400, domain=50)) as learner:
+        assert list(learner.sleep().rejected.values()) != [sleeping.LEFT_OUT]
+
+
+def test_other_bits_are_other_pages(home: Path, core: Core, tmp_path: Path) -> None:
+    """What is stored spares work and decides nothing, whatever was set before."""
+    for before, after in ((8, 16), (16, 8), (4, 8)):
+        path = home / f"{before}-{after}"
+        with open_home(path, core, replace(NO_FAST, recall=RecallConfig(bits=before))) as learner:
+            learner.learn(A)
+            learner.learn(B)
+        wanted = replace(NO_FAST, recall=RecallConfig(bits=after))
+        for _ in range(2):
+            with open_home(path, core, wanted) as learner:
+                assert [e.bits for e in learner.history()] == [after, after]
+        assert doctor.check(path, core, wanted) == []
+
+
+def test_a_forgetting_out_of_step_keeps_the_experts(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_home(home, core, NO_FAST) as learner:
+        a, b = learner.learn(A), learner.learn(B)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tiers, "apply", lambda *_, **__: raise_(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):  # after the event of the first fact, before memory
+                learner.sleep()
+        (event,) = learner.home.log.events(["sleep"])
+        left = b if event.payload["accepted"] == [a.id] else a
+        learner.forget(left.id)
+        state = learner.tiers.hash()
+        assert list(learner.tiers.experts) == [event.payload["expert"]]
+    assert doctor.check(home, core, NO_FAST) == []
+    with open_home(home, core, NO_FAST) as learner:
+        assert learner.tiers.hash() == state
+
+
 def test_a_dropped_page_is_answered_by_its_expert(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     with open_home(home, core, NO_FAST, clock) as learner:
@@ -423,7 +518,7 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
     odd = 'One line\u2028two\x85three \x1c four 東京 "quoted" \\ back.'
     with open_home(home, core) as learner:
         learner.learn_document(f"# Notes\n\n{A}", "a.md")
-        learner.learn(B, "b")
+        learner.learn(B, " ")
         learner.learn(odd)
         learner.learn_document("```\n    return kestrel\n```")
         told = [(e.id, e.text, e.heading, e.source) for e in learner.history()]
@@ -452,6 +547,7 @@ def test_export_and_import_carry_everything_told(home: Path, core: Core, tmp_pat
         '{"text": "x", "source": "a\\ud800"}',
         '{"text": ["x"]}',
         '{"text": "x", "heading": 7}',
+        "[" * 200_000,
     ],
 )
 def test_an_import_with_one_bad_line_learns_nothing(home: Path, core: Core, tmp_path: Path, line: str) -> None:
@@ -472,6 +568,22 @@ def test_an_import_splits_what_is_too_long_for_this_core(home: Path, core: Core,
         assert " ".join(e.text for e in found).endswith(text)
         if heading == "Words > Many":
             assert all(e.heading == heading for e in found)
+
+
+@pytest.mark.parametrize("line", ["# a comment is no heading", "|---|", "```"])
+def test_an_import_splits_code_between_its_lines(home: Path, core: Core, tmp_path: Path, line: str) -> None:
+    lines = [line, *(f"    word{n} = {n}" for n in range(300))]
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "\n".join(lines), "heading": "Code"}))
+    with open_home(home, core) as learner:
+        found = learner.import_(tmp_path / "in.jsonl")
+        assert len(found) > 1 and {e.heading for e in found} == {"Code"}
+        assert "\n".join(e.text for e in found).split("\n") == lines
+
+
+def test_an_import_loses_no_line_that_is_all_rules(home: Path, core: Core, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "|" + "---|" * 300}))
+    with open_home(home, core) as learner:
+        assert learner.import_(tmp_path / "in.jsonl")
 
 
 def test_an_import_takes_null_for_nothing(home: Path, core: Core, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import Row, answer_log_probabilities, generate
 from fastslow.errors import InputError, StoreError, UnknownEpisode
 from fastslow.medium import reader as readers
-from fastslow.medium.split import Piece, split
+from fastslow.medium.split import Piece, split, split_again
 from fastslow.reports import Answer, Episode, Read, Receipt, SleepReport, Status, Trace, TraceLine
 from fastslow.slow.skills import Skill
 from fastslow.state import State
@@ -99,7 +99,7 @@ class Learner:
         self, text: str, source: str = "", progress: Callable[[int, int], None] | None = None
     ) -> list[Episode]:
         """Learn a document, split along its structure into episodes; each is durable before the next begins."""
-        pieces = self._split(_clean(text))
+        pieces = split(_clean(text), self._tokens, self.tiers.config.page)
         episodes = []
         for n, piece in enumerate(pieces):
             episodes.append(self._learn(piece, source))
@@ -107,19 +107,21 @@ class Learner:
                 progress(n + 1, len(pieces))
         return episodes
 
-    def _split(self, document: str) -> list[Piece]:
-        return split(document, lambda text: len(self.core.encode(text)), self.tiers.config.page)
+    def _tokens(self, text: str) -> int:
+        return len(self.core.encode(text))
 
-    def _excess(self, piece: Piece) -> int:
-        """How many tokens a text has where they are too many for one episode, else 0. There is some room above the
-        splitter's own bound, which adds up pieces whose tokens join differently."""
-        tokens = len(self.core.encode(piece.written))
-        return tokens if tokens > 2 * self.tiers.config.page else 0
+    @property
+    def _longest(self) -> int:
+        """The most tokens of one episode: a little above the splitter's own bound, which adds up pieces whose tokens
+        join differently."""
+        return 2 * self.tiers.config.page
 
     def _learn(self, piece: Piece, source: str) -> Episode:
-        if tokens := self._excess(piece):
+        _clean(source.strip() or "none")
+        tokens = self._tokens(piece.written)
+        if tokens > self._longest:
             raise InputError(
-                f"this text has {tokens} tokens, one episode has at most {2 * self.tiers.config.page}: "
+                f"this text has {tokens} tokens, one episode has at most {self._longest}: "
                 "use learn_document, which splits it"
             )
         known = self.tiers.said_before(piece.written)
@@ -209,6 +211,9 @@ class Learner:
         """Answer, and tell what the answer rests on: everything that was read, and how many nats the log-probability
         of the answer falls when that alone is taken away. Strengthens nothing."""
         prompt = self.core.prompt(_clean(question))
+        if not self._remembering:
+            answer = self.ask(question, max_tokens)
+            return Trace(answer, answer.text, ())
         reading = self._read(question, [{"role": "user", "content": question.strip()}])
         ids = generate(self.core, [reading.row], reading.deltas, max_tokens=max_tokens)[0]
         full = self._log_probability(reading, ids)
@@ -371,25 +376,30 @@ class Learner:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+        told = [(piece, row["source"]) for row in rows for piece in self._fitting(Piece(row["heading"], row["text"]))]
         episodes = []
-        for n, row in enumerate(rows):
-            whole = Piece(row["heading"], row["text"])
-            pieces = self._split(f"# {whole.heading}\n\n{whole.text}") if self._excess(whole) else [whole]
-            episodes += [self._learn(piece, row["source"]) for piece in pieces]
+        for n, (piece, source) in enumerate(told):
+            episodes.append(self._learn(piece, source))
             if progress:
-                progress(n + 1, len(rows))
+                progress(n + 1, len(told))
         return episodes
+
+    def _fitting(self, piece: Piece) -> list[Piece]:
+        """The piece, or what it is split into where it is too long for one episode."""
+        if self._tokens(piece.written) <= self._longest:
+            return [piece]
+        return split_again(piece, self._tokens, self.tiers.config.page)
 
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
         text, heading, source = row["text"], row.get("heading") or "", row.get("source") or ""
-        for part in (text, heading or "none", source or "none"):
+        for part in (text, heading.strip() or "none", source.strip() or "none"):
             _clean(part)
         # a line of code keeps its indentation, and with it its id
         return {"text": text.rstrip().lstrip("\r\n"), "heading": heading, "source": source}
-    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise InputError(
             f"{path}, line {number}, is no exported episode ({error}): nothing was learned, export it again"
         ) from error

@@ -27,11 +27,14 @@ from fastslow.store import Event, Home, io, snapshots
 from fastslow.store.log import FIRST_HASH
 from fastslow.tiers import STREAMED, LearnerConfig, Mark, Progress, Tiers
 
+BITS = "bits of a page"  # that the stored pages were written with: one with fewer has faded
+
 
 def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -> Tiers:
     """The tiers of a home, from what is stored where it is sound, and by replay where it is not."""
     tiers = Tiers(core, reader, config)
-    stored = _stored_pages(home)
+    bits = str(config.recall.bits)
+    stored = _stored_pages(home) if home.log.get_meta(BITS) in (None, bits) else {}
     experts = {e.payload["expert"]: load_expert(home, e.payload["expert"]) for e in home.log.events(["sleep"])}
     events = list(home.log.events())
     skills = load_skills(home)
@@ -48,6 +51,8 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
     _keep_pages(home, tiers, stored)
+    if home.log.get_meta(BITS) != bits:
+        home.log.set_meta(BITS, bits)
     _sweep(home, tiers, events)
     return tiers
 
@@ -142,7 +147,7 @@ def _sweep(home: Home, tiers: Tiers, events: Sequence[Event] = ()) -> None:
     """Delete every snapshot but those of the experts that events speak of and, among the others, those of a history
     that ``events`` begin with: what a sleep or a forgetting that was cut off left behind."""
     known = {FIRST_HASH, *(event.hash for event in events)} if events else set()
-    others = (_fast_name(tiers.config), *sleeping.UNFINISHED.values())
+    others = (_fast_name(tiers.config), *sleeping.UNFINISHED.values(), sleeping.IN_VAIN)
     current = {name for name in others if snapshots.log_hash(home.snapshots, name) in known}
     snapshots.sweep(home.snapshots, {sleeping.snapshot_name(name) for name in tiers.experts} | current)
 
@@ -221,7 +226,8 @@ def _without(
                 continue
             event = replace(event, payload={"episodes": kept})
         elif event.kind == "sleep":
-            payload, expert = sleeping.redo(home, new, event, gone, tiers.experts.get(event.payload["expert"]))
+            name = event.payload["expert"]  # an interrupted write can have left memory behind the log
+            payload, expert = sleeping.redo(home, new, event, gone, tiers.experts.get(name) or load_expert(home, name))
             if payload != event.payload:
                 payloads[event.seq] = payload
             if payload is None:

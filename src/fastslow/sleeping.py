@@ -28,12 +28,15 @@ from fastslow.slow import (
     pose,
     survey,
 )
+from fastslow.slow.training import seed_of
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.tiers import Progress, Tiers
 
 UNFINISHED = {"facts": "sleeping-facts", "language": "sleeping-language"}
 LAYOUTS = {"facts": ("slow/consolidation", 1), "language": ("slow/training", 1)}
+IN_VAIN = "sleeping-in-vain"  # the snapshot that remembers which consolidations came to nothing
+LEFT_OUT = "an earlier sleep tried the same, and it would come to nothing again"
 
 
 def sleep(
@@ -46,17 +49,20 @@ def sleep(
 ) -> SleepReport:
     """Consolidate what there is to consolidate: facts into small experts, language into one of its own.
 
-    Every group that is done is durable. Where ``stop`` says True, the next sleep goes on from there.
+    Every group that is done is durable. Where ``stop`` says True, the next sleep goes on from there. What once came to
+    nothing is left out: a consolidation is a pure function, so it would again.
     """
     begun, now = wall.monotonic(), clock()
     accepted: list[str] = []
-    rejected: dict[str, str] = {}
     rolled_back: list[str] = []
     detail: dict[str, Any] = {"groups": 0, "facts": [], "language": []}
-    jobs = _jobs(tiers, now)
-    ground = Ground.make(tiers.core, tiers.config.facts) if any(kind == "facts" for kind, _ in jobs) else None
+    key, vain = _key(tiers), _in_vain(home)
+    due = [(kind, considered, key(kind, considered)) for kind, considered in _jobs(tiers, now)]
+    jobs = [job for job in due if job[2] not in vain]
+    rejected = {name: LEFT_OUT for _, considered, job in due if job in vain for name in considered}
+    ground = Ground.make(tiers.core, tiers.config.facts) if any(job[0] == "facts" for job in jobs) else None
     interrupted = False
-    for n, (kind, considered) in enumerate(jobs):
+    for n, (kind, considered, job) in enumerate(jobs):
         shown = _outer(progress, kind, n, len(jobs))
         if stop is not None and stop():
             interrupted = True
@@ -72,10 +78,29 @@ def sleep(
         detail[kind].append(outcome.report.plain())
         if outcome.expert is not None:
             _keep(home, tiers, kind, considered, outcome.expert, now)
+        else:
+            vain[job] = 1
+            snapshots.save(home.snapshots, IN_VAIN, State("slow/in-vain", 1, {}, vain), home.log.head())
         snapshots.delete(home.snapshots, UNFINISHED[kind])
     _fade(home, tiers, now)
     seconds = wall.monotonic() - begun
     return SleepReport(tuple(accepted), rejected, "; ".join(dict.fromkeys(rolled_back)), seconds, interrupted, detail)
+
+
+def _in_vain(home: Home) -> dict[str, int]:
+    """The keys of the consolidations that came to nothing. It only spares work, so forgetting lets it go."""
+    try:
+        found = snapshots.load(home.snapshots, IN_VAIN, "slow/in-vain", 1)
+    except StoreError:
+        found = None
+    return dict(found[0].numbers) if found else {}
+
+
+def _key(tiers: Tiers) -> Callable[[str, Sequence[str]], str]:
+    """What tells consolidations apart: their kind, their episodes, and all else that decides what they come to."""
+    config, reader = tiers.config, tiers.reader.hash() if tiers.reader else ""
+    made_by = {"facts": (config.facts, config.recall, reader), "language": (config.language,)}
+    return lambda kind, considered: f"{seed_of(kind, config.seed, made_by[kind], *considered):014x}"
 
 
 def _jobs(tiers: Tiers, now: float) -> list[tuple[str, list[str]]]:

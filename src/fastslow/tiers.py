@@ -226,7 +226,8 @@ class Tiers:
         deltas = [expert.delta for expert in experts]
         if row.pages and self.reader:
             deltas.insert(0, self.reader.adapter(row.pages))
-        skill = next((each for each in self.skills.values() if each.gate.is_open(hidden)), None)
+        practised = self.skills.values() if {"medium", "slow"} & {*tiers} else ()
+        skill = next((each for each in practised if each.gate.is_open(hidden)), None)
         if skill and "slow" in tiers:
             deltas.append(skill.delta)
         if fast:

@@ -106,6 +106,8 @@ def test_a_diverging_sleep_is_rolled_back(core: Core) -> None:
     assert outcome.expert is None and outcome.report is not None and outcome.report.rolled_back
 
 
-def test_too_little_text_is_refused(core: Core) -> None:
-    with pytest.raises(InputError, match="learn more"):
-        consolidate_domain(core, [("e", "One line.")], CONFIG)
+@pytest.mark.parametrize("text", ["One line.", " ".join(f"word{n}" for n in range(24))])
+def test_too_little_text_is_rejected(core: Core, text: str) -> None:
+    outcome = consolidate_domain(core, [("e", text)], CONFIG)
+    assert outcome.expert is None and outcome.report is not None and outcome.report.steps == 0
+    assert list(outcome.report.rejected) == ["e"] and "text" in outcome.report.rolled_back

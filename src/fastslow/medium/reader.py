@@ -27,6 +27,7 @@ from fastslow.core import Core, Delta
 from fastslow.decode import LONG
 from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
+from fastslow.state import State
 
 FORMAT = "2"
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
@@ -45,6 +46,17 @@ class Reader:
     def adapter(self, pages: Sequence[Tensor]) -> Delta:
         """The one that reads these pages (T_i, width) together: they are prose where one is longer than `LONG`."""
         return self.prose if any(len(page) > LONG for page in pages) else self.statements
+
+    def hash(self) -> str:
+        """sha256 over everything that decides what it reads."""
+        tensors = {"query": self.router.query, "key": self.router.key}
+        for adapter in (self.statements, self.prose):
+            tensors |= {
+                f"{adapter.name}.{n}.{p}": t
+                for n, pair in adapter.factors.items()
+                for p, t in zip("AB", pair, strict=True)
+            }
+        return State(f"reader, threshold {self.router.threshold!r}", 1, tensors).hash()
 
     def to_bytes(self) -> bytes:
         """safetensors: both adapters side by side, (2, rank, in) and (2, out, rank), in 8 bits with one scale for every

@@ -28,14 +28,22 @@ class Piece:
 def split(text: str, tokens: Callable[[str], int], limit: int = 96) -> list[Piece]:
     """Pieces of at most about ``limit`` tokens, in order. A paragraph is cut only where it is longer than that, and
     then between sentences; a sentence that is longer still is cut between words."""
-    pieces = []
-    for heading, block, joint in _blocks(text):
-        size = tokens(heading) if heading else 0
-        if size > limit // 2:  # it leaves no room for what stands under it
-            heading, size, block = "", 0, [heading, *block]
-        for part in _fit(block, joint, tokens, max(16, limit - size)):
-            pieces.append(Piece(heading, part))
-    return pieces
+    return [piece for block in _blocks(text) for piece in _pieces(*block, tokens, limit)]
+
+
+def split_again(piece: Piece, tokens: Callable[[str], int], limit: int = 96) -> list[Piece]:
+    """The same of one piece that is too long for another core: between its lines, where it has several, as code has."""
+    lines = piece.text.split("\n")
+    units, joint = (lines, "\n") if len(lines) > 1 else (_units(lines) or lines, " ")
+    return list(_pieces(piece.heading, units, joint, tokens, limit))
+
+
+def _pieces(heading: str, block: list[str], joint: str, tokens: Callable[[str], int], limit: int) -> Iterator[Piece]:
+    size = tokens(heading) if heading else 0
+    if size > limit // 2:  # it leaves no room for what stands under it
+        heading, size, block = "", 0, [heading, *block]
+    for part in _fit(block, joint, tokens, max(16, limit - size)):
+        yield Piece(heading, part)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str], str]]:

@@ -63,15 +63,18 @@ def consolidate_domain(
 ) -> Outcome:
     """Consolidate ``episodes`` (id, text) of one domain into an expert with a gate of its own.
 
-    A pure function of (core, episodes in order, config, seed). Raises InputError where there is too little text for a
-    gate or the saved sleep was about something else.
+    A pure function of (core, episodes in order, config, seed), which rejects them where there is too little text for a
+    gate. Raises InputError where the saved sleep was about something else.
     """
     config = config or DomainConfig()
     data = seed_of(seed, config, list(episodes))
     material = text_material(core, [text for _, text in episodes], config.training.row_tokens)
     if len(material.pieces) < 2:
-        raise InputError("a domain needs some pages of text: learn more of it before it is consolidated")
-    gate = Gate.fit(_windows(material, config.windows), unrelated(core))
+        return Outcome(None, _rejected(episodes, "a domain needs some pages of text: learn more of it", 0, {}))
+    try:
+        gate = Gate.fit(_windows(material, config.windows), unrelated(core))
+    except InputError as error:
+        return Outcome(None, _rejected(episodes, str(error), 0, {}))
     studied, kept = _split(material, config.keep_every)
     training = Training.begin(core, f"domain-{data:014x}", replace(config.training, first_layer=None), data)
     if resume is not None:

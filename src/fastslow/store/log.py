@@ -197,6 +197,11 @@ class Log:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a value under a key, in place of the one it had; durable on return."""
+        with self._transaction():
+            self._rows("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
+
     # ---- erasure ----
 
     def erase(
