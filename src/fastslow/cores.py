@@ -118,7 +118,10 @@ def list_cached() -> list[CoreInfo]:
 
 
 def verify(folder: Path) -> list[str]:
-    """Read every file of a cached core and compare it with ``core.json``. Returns what is wrong; empty means sound."""
+    """Read every file of a cached core and compare it with ``core.json``. Returns what is wrong; empty means sound.
+    Raises CoreError for a folder that fastslow did not make: nothing says what its files should be."""
+    if not (folder / MANIFEST).exists():
+        raise CoreError(f"{folder} is no core of the cache, so there is nothing to compare it with: leave --verify out")
     problems = _quick_problems(folder)
     manifest = _read_manifest(folder)
     if manifest is None:

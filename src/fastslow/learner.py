@@ -374,7 +374,7 @@ class Learner:
             # Not splitlines: JSON keeps line separators such as U+2028 inside a string as they are.
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read ({error}): give a file that `fastslow export` wrote") from error
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
         told = [(piece, row["source"]) for row in rows for piece in self._fitting(Piece(row["heading"], row["text"]))]
         episodes = []

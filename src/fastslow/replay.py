@@ -175,9 +175,9 @@ def forget(
     start = new.resume([mark for mark in tiers.marks if mark.seq < first] if tiers.head == home.log.head() else ())
     streamed = sum(e.kind in STREAMED for e in left if e.seq >= start)
     what = {
-        "fast": f"{streamed} texts streamed again",
-        "medium": f"{told} pages",
-        "slow": f"{len(redone)} sleeps made again",
+        "fast": f"{_counted(streamed, 'text')} streamed again",
+        "medium": f"{_counted(told, 'page')} taken out",
+        "slow": f"{_counted(len(redone), 'sleep')} made again",
     }
     if dry_run:
         return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), "", True), tiers
@@ -190,6 +190,10 @@ def forget(
     _keep_pages(home, new, {name: page for name, page in stored.items() if name not in gone})
     save_fast(home, new)
     return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), state, False), new
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _own(events: list[Event], turns: set[str]) -> set[int]:

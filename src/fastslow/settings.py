@@ -64,11 +64,15 @@ def resolve(**flags: Any) -> Resolved:
         settings = Settings(**values)
     except ValidationError as error:
         raise InputError(_explain(error, sources, path)) from None
-    try:
-        expanded = {name: getattr(settings, name).expanduser() for name in ("home", "cache")}
-    except RuntimeError:
-        raise InputError(f"{settings.home} or {settings.cache} begins with the ~ of no user: write it out") from None
+    expanded = {name: _expanded(getattr(settings, name)) for name in ("home", "cache")}
     return Resolved(settings.model_copy(update=expanded), sources, path, path.is_file())
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{path} begins with the ~ of no user: write it out") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -176,10 +176,11 @@ def test_an_unknown_episode_changes_nothing(run: Run, notes: Path) -> None:
     assert [e["id"] for e in run("history", "--json").json] == [e["id"] for e in before]
 
 
-def test_a_home_in_use(run: Run, notes: Path, tmp_path: Path) -> None:
+def test_a_home_in_use(run: Run, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fastslow.store import io
 
     run("learn", notes)
+    monkeypatch.setattr(session, "load_core", None)  # it is told before the core is loaded
     lock = io.lock(tmp_path / "home" / "home.lock")
     try:
         result = run("history")
@@ -270,3 +271,8 @@ def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch, notes:
     assert result.code == 1
     assert result.err.count("\n") == 1
     assert "unexpected RuntimeError: a wheel came off" in result.err and "FASTSLOW_DEBUG" in result.err
+
+
+def test_an_option_before_the_command(run: Run) -> None:
+    result = run("--home", "elsewhere", "status")
+    assert result.code == 2 and "options go behind the command" in result.err

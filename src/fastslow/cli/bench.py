@@ -1,4 +1,4 @@
-"""`fastslow bench`: each experiment is one question, one command, one table and one plot."""
+"""`fastslow bench`: each experiment is one question, one command, one table and mostly one plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastslow.errors import InputError
 if TYPE_CHECKING:
     from fastslow.settings import Settings
 
-app = typer.Typer(name="bench", help="Experiments with a table and a plot each.", no_args_is_help=True)
+app = typer.Typer(name="bench", help="Experiments, each with a table and most with a plot.", no_args_is_help=True)
 File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where the numbers go.", show_default=False)]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Where the plot goes.", show_default=False)]
 Seed = Annotated[int, typer.Option(metavar="S", min=0, help="Decides everything that is drawn.")]

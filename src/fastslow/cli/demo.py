@@ -1,4 +1,4 @@
-"""`fastslow demo`: the whole of fastslow once, on real text. This is what `make run` calls."""
+"""`fastslow demo`: fastslow learns, restarts, answers and forgets, on real text. This is what `make run` calls."""
 
 from __future__ import annotations
 

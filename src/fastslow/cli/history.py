@@ -17,7 +17,7 @@ def history(
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
-    """List what was learned: when, from where, and how strong it still is."""
+    """List what was learned: when, from where, and how strong it still is. With --json the texts are whole."""
     chosen = session.settings(home=home, core=core)
     with session.open_learner(chosen) as learner:
         episodes = learner.history()

@@ -95,7 +95,9 @@ def run(arguments: Sequence[str]) -> int:
         if usage is not None and not usage():
             return 2  # a group without a command: its help was shown
         if usage is not None:
-            return _report(Exception(f"{usage()} (fastslow {_command(arguments)}--help explains)"), 2, as_json)
+            first = arguments[0].startswith("-") and len(arguments) > 1
+            where = "; options go behind the command, as in fastslow status --home DIR" if first else ""
+            return _report(Exception(f"{usage()} (fastslow {_command(arguments)}--help explains{where})"), 2, as_json)
         if os.environ.get("FASTSLOW_DEBUG"):
             raise
         message = f"unexpected {type(error).__name__}: {error} (FASTSLOW_DEBUG=1 shows where; please report it)"

@@ -54,10 +54,15 @@ def prepare(chosen: Settings, progress: Progress) -> None:
 def open_learner(chosen: Settings, *, create: bool = False) -> Iterator[Learner]:
     """The learner in the home of these settings.
 
-    Raises InputError, before the core is loaded, where there is no home and none is to be made.
+    Raises InputError, before the core is loaded, where there is no home and none is to be made; and what a home that
+    is in use or damaged raises.
     """
+    from fastslow.store.home import Home, is_home
+
     if not create:
         require_home(chosen)
+    if is_home(chosen.home):
+        Home.open(chosen.home, create=False).close()
     with output.bars(brief=True) as progress:
         core = load_core(chosen, progress)
         progress.add_task(f"opening {output.short_path(chosen.home)}", total=None)

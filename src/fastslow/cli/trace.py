@@ -13,12 +13,13 @@ EXAMPLE = "Example: fastslow trace 'When does Kestrel launch?'"
 
 def trace(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.")],
+    max_tokens: options.MaxTokens = None,
     home: options.Home = None,
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
     """Show which episodes and tiers an answer read, and how much each of them mattered."""
-    chosen = session.settings(home=home, core=core)
+    chosen = session.settings(home=home, core=core, max_tokens=max_tokens)
     with session.open_learner(chosen) as learner:
         found = learner.trace(question, chosen.max_tokens)
     if as_json:

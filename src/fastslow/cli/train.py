@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: fastslow train decoder notes.txt --blocks gated_delta_net,attention --out ./my-model")
+@app.command(epilog="Example: fastslow train decoder notes.txt --blocks gated_delta_net,attention --out ./my-decoder")
 def decoder(
     paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Text files, folders, or -.")] = None,
     world: Annotated[

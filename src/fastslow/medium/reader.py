@@ -10,7 +10,6 @@ length of the pages decides.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,7 +124,9 @@ def describe(reader: Reader | None) -> str:
     if reader is None:
         return "none (the bare core reads the pages; `fastslow model train-reader` makes one)"
     count = sum(t.numel() for adapter in (reader.statements, reader.prose) for t in adapter.parameters())
-    return f"{count / 1e6:.2f} M weights, " + json.dumps({k: reader.about[k] for k in ("seed", "steps")})
+    return (
+        f"{count / 1e6:.2f} M weights, seed {reader.about['seed']}, {reader.about['steps']} steps in its last training"
+    )
 
 
 def new_adapter(core: Core, rank: int, mlp_rank: int, seed: int) -> Delta:

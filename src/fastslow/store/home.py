@@ -66,10 +66,12 @@ class Home:
             self.core = given
         # A core that was renamed or moved is the same core.
         elif {**self.core, "name": None} != {**given, "name": None}:
-            made, now = _differences(self.core, given)
+            names = [name for name in sorted({*self.core, *given} - {"name"}) if self.core.get(name) != given.get(name)]
+            differs = "; ".join(f"{n}: {self.core.get(n)!s:.12}, not {given.get(n)!s:.12}" for n in names)
             raise HomeMismatch(
-                f"the home {self.folder} was made with the core {made}, but the core given is {now}: open it with "
-                "the core that made it, or use another home for this core"
+                f"the home {self.folder} was made with the core {self.core.get('name')}, and the core given, "
+                f"{given.get('name')}, is another one ({differs}): give the core that made it (--core), or use another "
+                "home for this core (--home)"
             )
 
     def size_bytes(self) -> int:
@@ -151,9 +153,3 @@ def _write_about(folder: Path, core: dict[str, Any] | None) -> dict[str, Any]:
     about = {"format": FORMAT, "core": core}
     io.write_atomic(folder / _ABOUT, json.dumps(about, sort_keys=True, indent=1).encode())
     return about
-
-
-def _differences(made: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both fingerprints, with only what names the core and what differs."""
-    names = [name for name in sorted({*made, *given}) if name == "name" or made.get(name) != given.get(name)]
-    return {name: made.get(name) for name in names}, {name: given.get(name) for name in names}
