@@ -116,7 +116,7 @@ class Learner:
         join differently."""
         return 2 * self.tiers.config.page
 
-    def _learn(self, piece: Piece, source: str) -> Episode:
+    def _check(self, piece: Piece, source: str) -> None:
         _clean(source.strip() or "none")
         tokens = self._tokens(piece.written)
         if tokens > self._longest:
@@ -124,6 +124,9 @@ class Learner:
                 f"this text has {tokens} tokens, one episode has at most {self._longest}: "
                 "use learn_document, which splits it"
             )
+
+    def _learn(self, piece: Piece, source: str) -> Episode:
+        self._check(piece, source)
         known = self.tiers.said_before(piece.written)
         payload = {"text": piece.text, "source": source, "heading": piece.heading}
         if known is not None:
@@ -377,6 +380,8 @@ class Learner:
             raise InputError(f"{path} cannot be read ({error}): give a file that `fastslow export` wrote") from error
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
         told = [(piece, row["source"]) for row in rows for piece in self._fitting(Piece(row["heading"], row["text"]))]
+        for piece, source in told:
+            self._check(piece, source)
         episodes = []
         for n, (piece, source) in enumerate(told):
             episodes.append(self._learn(piece, source))
