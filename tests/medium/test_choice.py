@@ -231,32 +231,6 @@ def test_what_a_record_says_is_found_once(core: Core, reader: Reader, monkeypatc
     assert asked == [choice.unknown]  # it must answer
 
 
-def test_two_pages_are_read_as_they_stand_now(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who leads on, and what is led to, is what became of it."""
-    texts = ["Quamby pays Zobel.", "Quamby has 313 men.", "Dunsel has 94 men.", "Dunsel had 94, now 71 men."]
-    leaves = "Zobel left Quamby, now Dunsel pays."
-    monkeypatch.setattr(Choice, "doubts", lambda _, groups: [0.1] * len(groups))
-    monkeypatch.setattr(Choice, "asked", lambda _, found: torch.zeros(len(found) + 1, 1))
-
-    def onward(_: Episodes, __: object, hit: Hit, middle: set[str]) -> list[Hit]:
-        return [Hit("1" if "Quamby" in middle and "Dunsel" not in middle else "2", 0.5, hit.episode)]
-
-    monkeypatch.setattr(Episodes, "onward", onward)
-
-    def read(*told: str) -> list[str]:
-        choice = choosing(core, reader, "How many men has who pays Zobel?", *texts[:3], *told)
-        return [hit.episode for hit in choice.surest_pair([Hit("0", 0.9)], {"0": torch.zeros(1)})[1]]
-
-    assert read() == ["0", "1"]
-    assert read(leaves) == ["3", "2"]
-    assert read(leaves, texts[3]) == ["3", "4"]
-    assert read(leaves.replace("Quamby", "him")) == ["0", "1"]  # it does not name who it was
-    assert read(leaves.replace("now ", "and ")) == ["0", "1"]  # speaks of no change
-    assert read("Quamby pays Zobel now.") == ["0", "1"]  # says nothing new
-    texts[0] = "Quamby pays Zobel now."
-    assert read(leaves) == ["0", "1"]  # changes are worded alike, whatever they are about
-
-
 def test_names_are_rare_words_with_a_capital_or_a_figure(core: Core, reader: Reader) -> None:
     for question, names in {
         WHERE: {"Kestrel", "Quamby"},

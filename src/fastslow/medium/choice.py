@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -21,7 +21,7 @@ from fastslow.decode import LONG, Row, answer_log_probabilities, generate
 from fastslow.lessons import refusal
 from fastslow.medium.episodes import Episodes, Hit, telling_words
 from fastslow.medium.reader import POSE, Reader
-from fastslow.medium.router import WORD, Tokens, stem
+from fastslow.medium.router import WORD, stem
 
 OPENING = re.compile(r"(?:^|[.!?:>]\s+)([^\W_]+)")
 # The probability of "I don't know." from which a page is no witness beside a later page that takes it back, and may be
@@ -89,13 +89,10 @@ class Choice:
         """What a record may lead on to: its names and figures that are not in the question, the rare ones if there are
         any ("Nanind Trust" leads to no other trust). A sentence begins with a name where the core writes its first word
         in several pieces without the capital."""
-        return self._names(hit, WORD.findall(self.question))
-
-    def _names(self, hit: Hit, known: Iterable[str]) -> set[str]:
         text = self.written(hit.episode)
         opening = {word for word in OPENING.findall(text) if not self.core.is_rare(word.lower())}
         names = {word for word in WORD.findall(text) if word[0].isupper() or word[0].isdigit()}
-        names -= opening.union(known)
+        names -= opening | set(WORD.findall(self.question))
         return self._rare(names) or names
 
     @property
@@ -136,53 +133,20 @@ class Choice:
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
 
     def surest_pair(self, named: Sequence[Hit], asked: Mapping[str, Tensor]) -> tuple[float, list[Hit]]:
-        """Of those that have every name in the question, each with what it leads on to over a name, and of each what
-        became of it: the pair with the least doubt of both kinds, in log-odds, against the matches that were ``asked``
-        alone. Two pages make a token of the question as likely as the likelier of them does."""
+        """Of those that have every name in the question, each with what it leads on to over a name: the pair with the
+        least doubt of both kinds, in log-odds, against the matches that were ``asked`` alone. Two pages make a token of
+        the question as likely as the likelier of them does."""
         tokens = self.episodes.question(self.question)
-        pairs = [pair for one in self._current(named) for pair in self._led(tokens, one)]
+        pairs = [[hit, other] for hit in named for other in self.episodes.onward(tokens, hit, self.middle(hit))]
         heard = [(doubt, pair) for doubt, pair in zip(self.doubts(pairs), pairs, strict=True) if doubt < DOUBT_OF_TWO]
         if not heard:
             return math.inf, []
-        reached = {hit.episode: hit for _, pair in heard for hit in pair if hit.episode not in asked}
+        reached = {other.episode: other for _, (_, other) in heard if other.episode not in asked}
         known = {**asked, **dict(zip(reached, self.asked(list(reached.values())) if reached else (), strict=False))}
         likely = torch.stack([known[one.episode].maximum(known[other.episode]) for _, (one, other) in heard])
         strange = strangeness(likely, torch.stack(list(asked.values())))
         odds = [_odds(doubt) + ASKED * more for (doubt, _), more in zip(heard, strange, strict=True)]
         return min(zip(odds, (pair for _, pair in heard), strict=True), key=lambda found: found[0])
-
-    def _current(self, named: Sequence[Hit]) -> list[Hit]:
-        """What became of each of those that have every name in the question, all of them once."""
-        matches = {hit.episode: hit for hit in named}
-        found = {hit.episode: hit for hit in (self.current(one, self.names) for one in named)}
-        return [matches.get(name, hit) for name, hit in found.items()]
-
-    def _led(self, tokens: Tokens, one: Hit) -> list[list[Hit]]:
-        """A record with what became of each that it leads on to over a name, all of them once."""
-        middle = self.middle(one)
-        reached = {}
-        for hit in self.episodes.onward(tokens, one, middle):
-            last = self.current(hit, middle & set(WORD.findall(self.written(hit.episode))))
-            reached[last.episode] = replace(last, through=one.episode)
-        return [[one, other] for other in reached.values()]
-
-    def current(self, hit: Hit, names: Collection[str]) -> Hit:
-        """What became of a statement about these ``names``: the newest of the later ones that hold all that it names,
-        name something new, and speak of a change or deny. One that speaks of a change itself stays, for those are
-        worded alike, and so does prose."""
-        rest, written = self._names(hit, names), set(WORD.findall(self.written(hit.episode)))
-        if not rest or self._prose(hit) or self._has(CHANGE, hit):
-            return hit
-
-        def changes(later: Hit) -> bool:
-            return (
-                not self._prose(later)
-                and {*names, *rest} <= set(WORD.findall(self.written(later.episode)))
-                and self._has(CHANGE | DENIAL, later)
-                and bool(self._names(later, written))
-            )
-
-        return max([hit, *filter(changes, self.episodes.later(hit))], key=self._told)
 
     # ------------------------------------------------------------------ how sure
 
