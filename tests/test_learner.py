@@ -358,6 +358,15 @@ def test_strength_falls_in_the_histogram(home: Path, core: Core) -> None:
         assert learner.status().strengths == (0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
 
 
+def test_a_trace_with_memory_off_is_of_the_bare_core(home: Path, core: Core) -> None:
+    with open_home(home, core) as learner:
+        learner.learn(B)
+        assert learner.trace(QUESTION, 4).lines
+        with learner.memory_off():
+            found = learner.trace(QUESTION, 4)
+        assert found.lines == () and found.answer.hits == () and found.answer.text == found.bare
+
+
 # ---------------------------------------------------------------------- sleep
 
 
