@@ -49,6 +49,14 @@ def test_an_empty_variable_counts_as_unset(file: Path, monkeypatch: pytest.Monke
     assert resolve().sources["core"] == "default"
 
 
+def test_a_variable_that_is_no_setting_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSLOW_DEBUG", "1")
+    resolve()
+    monkeypatch.setenv("FASTSLOW_HOEM", "/tmp/notes")
+    with pytest.raises(InputError, match=r"FASTSLOW_HOEM is no setting.*FASTSLOW_HOME"):
+        resolve()
+
+
 def test_the_cache_that_the_settings_name_is_the_one_cores_use(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fastslow.cli import session
 

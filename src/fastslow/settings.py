@@ -16,10 +16,14 @@ from fastslow import cores
 from fastslow.errors import InputError
 
 
+PREFIX = "FASTSLOW_"
+OTHERS = ("CONFIG", "DEBUG", "WHEELS")  # variables that are no settings
+
+
 class Settings(BaseSettings):
     """What every command needs to know. ``threads`` 0 leaves the number to torch."""
 
-    model_config = SettingsConfigDict(env_prefix="FASTSLOW_", env_ignore_empty=True, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Path = Field(Path("~/.fastslow/notes"), description="the folder in which the learner lives")
     core: str = Field(cores.DEFAULT_CORE, min_length=1, description="name, folder, .gguf file or hub id")
@@ -50,6 +54,7 @@ def config_file() -> Path:
 def resolve(**flags: Any) -> Resolved:
     """Merge the four sources; a flag of None was not given. Raises InputError that names the value and its source."""
     path = config_file()
+    _check_names()
     given = {
         "flag": {name: value for name, value in flags.items() if value is not None},
         "environment": EnvSettingsSource(Settings)(),
@@ -66,6 +71,14 @@ def resolve(**flags: Any) -> Resolved:
         raise InputError(_explain(error, sources, path)) from None
     expanded = {name: _expanded(getattr(settings, name)) for name in ("home", "cache")}
     return Resolved(settings.model_copy(update=expanded), sources, path, path.is_file())
+
+
+def _check_names() -> None:
+    """A variable with a slip in its name would be a setting that is silently not there."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *OTHERS)}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            raise InputError(f"the variable {name} is no setting: unset it, or use one of {', '.join(sorted(known))}")
 
 
 def _expanded(path: Path) -> Path:
@@ -98,7 +111,7 @@ def _explain(error: ValidationError, sources: dict[str, str], path: Path) -> str
     name = str(problem["loc"][0])
     where = {
         "file": f"{name} in {path}",
-        "environment": f"FASTSLOW_{name.upper()}",
+        "environment": PREFIX + name.upper(),
         "flag": f"--{name.removeprefix('chat_').replace('_', '-')}",  # chat has a --max-tokens of its own
     }.get(sources[name], name)
     return f"{where} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
