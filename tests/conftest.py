@@ -2,9 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tiny import SHAPES, make_tiny_core
 
 from fastslow import cores
+
+# Two processes share the machine, so how long one example takes says nothing.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True, scope="session")

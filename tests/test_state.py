@@ -34,7 +34,7 @@ def bits(tensor: torch.Tensor) -> bytes:
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(states())
 def test_a_reloaded_state_is_bit_equal(state: State) -> None:
     data = state.to_bytes()
@@ -49,7 +49,7 @@ def test_a_reloaded_state_is_bit_equal(state: State) -> None:
     assert again.to_bytes() == data
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(states())
 def test_a_fork_is_equal_and_shares_nothing(state: State) -> None:
     before = state.hash()

@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from fastslow import cores
 from fastslow.errors import InputError
 
-
 PREFIX = "FASTSLOW_"
 OTHERS = ("CONFIG", "DEBUG", "WHEELS")  # variables that are no settings
 

@@ -121,7 +121,7 @@ def test_rows_do_not_see_each_other() -> None:
 
 
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(KINDS), length=st.integers(1, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_nothing_that_goes_in_is_changed(seed: int, kind: str, length: int) -> None:
     x, state = inputs(kind, length, seed=seed), start()
     before = [t.clone() for t in (x.q, x.k, x.u, x.e, x.g, state) if t is not None]

@@ -91,4 +91,4 @@ class LogMachine(RuleBasedStateMachine):
 
 
 TestLogModel = LogMachine.TestCase
-TestLogModel.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestLogModel.settings = settings(max_examples=30, stateful_step_count=20)

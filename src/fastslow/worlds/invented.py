@@ -15,18 +15,10 @@ from functools import cached_property
 from random import Random
 from typing import Literal, get_args
 
+from fastslow.worlds.heard import RETOLD
 from fastslow.worlds.names import MONTHS, SPLITS, Namer, Split, plain_values
 from fastslow.worlds.relations import RELATIONS, Relation
-from fastslow.worlds.templates import (
-    CHANGE,
-    CORRECTION,
-    DIRECT,
-    PADDING,
-    PARAPHRASE,
-    RETRACT,
-    SHORT_NAME,
-    TEACH,
-)
+from fastslow.worlds.templates import PADDING, SHORT_NAME, stock
 
 EventKind = Literal["teach", "restate", "update", "retract"]
 ProbeKind = Literal[
@@ -118,6 +110,17 @@ def _mixed(own: tuple[str, ...], generic: tuple[str, ...], rng: Random) -> tuple
     """A relation's own wordings and two of those that serve every relation: train has a large stock of the latter,
     which would drown the former."""
     return own + (generic if len(generic) <= 2 else tuple(rng.sample(generic, 2)))
+
+
+def retold(told: str, split: Split, wordings: Sequence[str]) -> tuple[str, ...]:
+    """How train says of a fact, in the ``wordings`` of its relation, that it has changed, was wrong or is withdrawn:
+    what people write seldom has a frame's "the {n} of {s}"."""
+    if split != "train":
+        return ()
+    plain = [wording for wording in wordings if "{av}" not in wording and not wording.startswith("{v}")]
+    return tuple(
+        frame.format(old=wording.replace("{v}", "{o}"), new=wording) for wording in plain for frame in RETOLD[told]
+    )
 
 
 def say(frame: str, name: str, split: Split, subject: str, value: str = "", old: str = "") -> str:
@@ -246,8 +249,8 @@ class World:
 
     def _wordings(self, relation: str, kind: str, rng: Random) -> tuple[str, ...]:
         words = self.relations[relation].wordings[self.split]
-        direct = _mixed(words.direct, DIRECT[self.split], rng)
-        paraphrase = _mixed(words.paraphrase, PARAPHRASE[self.split], rng)
+        direct = _mixed(words.direct, stock("direct", self.split), rng)
+        paraphrase = _mixed(words.paraphrase, stock("paraphrase", self.split), rng)
         return {"direct": direct, "paraphrase": paraphrase}.get(kind, direct + paraphrase)
 
     def _ask(self, relation: str, kind: str, subject: str, rng: Random, count: int) -> list[str]:
@@ -354,10 +357,11 @@ class World:
                 short = place > 0 and alone and rng.random() < 0.5
                 subject = SHORT_NAME.get(fact.kind, fact.subject.split()[-1]) if short else fact.subject
                 own = self.relations[fact.relation].wordings[self.split].teach
-                options = _mixed(own * 2, TEACH[self.split], rng)
+                options = _mixed(own * 2, stock("teach", self.split), rng)
                 frame = rng.choice([option for option in options if option not in frames])
                 frames.append(frame)
-                sentences.append(say(frame, fact.relation, self.split, subject, fact.value))
+                sentence = say(frame, fact.relation, self.split, subject, fact.value)
+                sentences.append(sentence if sentence.endswith((".", "!", "?")) else sentence + ".")
                 for kind in ("direct", "paraphrase"):
                     question = self._ask(fact.relation, kind, fact.subject, rng, 1)[0]
                     probes.append(Probe(kind, question, fact.value, fact.value_kind, (fact.id,)))
@@ -435,18 +439,26 @@ class _Builder:
             elif kind == "update":
                 timed.append((time, self._update(fact)))
             else:
-                timed.append((time, self._event("retract", fact, rng.choice(RETRACT[self.split]), fact.value)))
+                timed.append((time, self._event("retract", fact, self._changed("retract", fact), fact.value)))
         return [event for _, event in sorted(timed, key=lambda pair: pair[0])]
 
     def _teach(self, fact: Fact) -> tuple[str, ...]:
         # Twice the relation's own wordings, so that the stream does not read like a form.
-        return _mixed(self.specs[fact.relation].wordings[self.split].teach * 2, TEACH[self.split], self.rng)
+        return _mixed(self.specs[fact.relation].wordings[self.split].teach * 2, stock("teach", self.split), self.rng)
 
     def _update(self, fact: Fact) -> Event:
         spec = self.specs[fact.relation]
-        frames = CORRECTION[self.split] if spec.fixed else CHANGE[self.split] + spec.update.get(self.split, ())
+        told = "correct" if spec.fixed else "change"
         new = replace(fact, value=self._value(fact.relation, fact.subject, fact.value))
-        return self._event("update", new, self.rng.choice(frames), fact.value)
+        return self._event("update", new, self._changed(told, fact), fact.value)
+
+    def _changed(self, told: str, fact: Fact) -> str:
+        """A frame; where train also has the relation's own words for it, as often these."""
+        spec = self.specs[fact.relation]
+        frames = stock(told, self.split)
+        frames += spec.update.get(self.split, ()) if told == "change" else ()
+        own = retold(told, self.split, spec.wordings[self.split].teach)
+        return self.rng.choice(self.rng.choice([frames, own]) if own else frames)
 
     def _event(self, kind: EventKind, fact: Fact, frame: str, old: str | None = None) -> Event:
         text = say(frame, fact.relation, self.split, fact.subject, fact.value, old or "")

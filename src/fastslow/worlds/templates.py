@@ -6,6 +6,7 @@ who or what. No frame occurs in two splits (a test holds this).
 
 from __future__ import annotations
 
+from fastslow.worlds.heard import FRAMES
 from fastslow.worlds.names import Split
 
 TEACH: dict[Split, tuple[str, ...]] = {
@@ -134,6 +135,22 @@ RETRACT: dict[Split, tuple[str, ...]] = {
         "Please disregard the report that the {n} of {s} is {O}. It was false and nothing better is known.",
     ),
 }
+_STOCKS = {
+    "teach": TEACH,
+    "direct": DIRECT,
+    "paraphrase": PARAPHRASE,
+    "change": CHANGE,
+    "correct": CORRECTION,
+    "retract": RETRACT,
+}
+
+
+def stock(name: str, split: Split) -> tuple[str, ...]:
+    """The frames of a split that teach, ask ("direct", "paraphrase"), "change", "correct" or "retract"; train has more
+    of them."""
+    return _STOCKS[name][split] + (FRAMES[name] if split == "train" else ())
+
+
 # Sentences without facts, for paragraphs.
 PADDING: dict[Split, tuple[str, ...]] = {
     "train": (
