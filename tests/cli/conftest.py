@@ -15,6 +15,7 @@ def run(
     tmp_path: Path, tiny_core_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """Call the program with these arguments; `stdin` is what it reads."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # a worker of pytest-xdist has it
     for name in Settings.model_fields:
         monkeypatch.delenv(f"FASTSLOW_{name.upper()}", raising=False)
     # set and not deleted, so that the test's end undoes what the program puts there
