@@ -46,7 +46,7 @@ RETOLD: dict[str, tuple[str, ...]] = {
         "{new} It takes the place of what was noted earlier.",
         "{new} What was said earlier no longer holds.",
         "Latest: {new}",
-        "{new} (Since Monday.)",
+        "{new} It has been so since Monday.",
     ),
     "correct": (
         "{old} That was an error. {new}",

@@ -360,8 +360,7 @@ class World:
                 options = _mixed(own * 2, stock("teach", self.split), rng)
                 frame = rng.choice([option for option in options if option not in frames])
                 frames.append(frame)
-                sentence = say(frame, fact.relation, self.split, subject, fact.value)
-                sentences.append(sentence if sentence.endswith((".", "!", "?")) else sentence + ".")
+                sentences.append(say(frame, fact.relation, self.split, subject, fact.value))
                 for kind in ("direct", "paraphrase"):
                     question = self._ask(fact.relation, kind, fact.subject, rng, 1)[0]
                     probes.append(Probe(kind, question, fact.value, fact.value_kind, (fact.id,)))
