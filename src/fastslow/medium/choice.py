@@ -81,19 +81,12 @@ class Choice:
 
     @cached_property
     def names(self) -> set[str]:
-        """The names in the question: behind its first word, rare words with a capital, and figures."""
-        asked = set(WORD.findall(self.question.partition(" ")[2]))
-        return {word for word in self._rare(asked) if not word[0].islower()} | {w for w in asked if w[0].isdigit()}
+        """The names in the question."""
+        return names_in(self.core, self.question)
 
     def middle(self, hit: Hit) -> set[str]:
-        """What a record may lead on to: its names and figures that are not in the question, the rare ones if there are
-        any ("Nanind Trust" leads to no other trust). A sentence begins with a name where the core writes its first word
-        in several pieces without the capital."""
-        text = self.written(hit.episode)
-        opening = {word for word in OPENING.findall(text) if not self.core.is_rare(word.lower())}
-        names = {word for word in WORD.findall(text) if word[0].isupper() or word[0].isdigit()}
-        names -= opening | set(WORD.findall(self.question))
-        return self._rare(names) or names
+        """What a record may lead on to."""
+        return leads_to(self.core, self.question, self.written(hit.episode))
 
     @property
     def stray(self) -> float:
@@ -256,7 +249,7 @@ class Choice:
         """Whether the second record was told later and has every rare word of the question, as a name is, that the
         first has: without a name in the question they alone say what it is about."""
         texts = (self.question, self.written(one.episode), self.written(other.episode))
-        asked, first, second = (self._rare(set(WORD.findall(text))) for text in texts)
+        asked, first, second = (_rare(self.core, set(WORD.findall(text))) for text in texts)
         return self._told(other) > self._told(one) and asked & first <= second
 
     def naming(self, witness: Hit, later: Sequence[Hit]) -> list[Hit]:
@@ -285,10 +278,6 @@ class Choice:
             self._said[hit.episode] = telling_words(self.core.decode(answer))
         return self._said[hit.episode]
 
-    def _rare(self, words: Collection[str]) -> set[str]:
-        """Those that the core has to write in several pieces."""
-        return {word for word in words if self.core.is_rare(word)}
-
     def _telling(self, hit: Hit) -> frozenset[str]:
         return telling_words(self.written(hit.episode))
 
@@ -306,6 +295,22 @@ class Choice:
         return self.episodes.records[hit.episode].told
 
 
+def names_in(core: Core, question: str) -> set[str]:
+    """The names in a question: behind its first word, rare words with a capital, and figures."""
+    asked = set(WORD.findall(question.partition(" ")[2]))
+    return {word for word in _rare(core, asked) if not word[0].islower()} | {w for w in asked if w[0].isdigit()}
+
+
+def leads_to(core: Core, question: str, text: str) -> set[str]:
+    """What a record's ``text`` may lead a question on to: its names and figures that are not in the question, the rare
+    ones if there are any ("Nanind Trust" leads to no other trust). A sentence begins with a name where the core writes
+    its first word in several pieces without the capital."""
+    opening = {word for word in OPENING.findall(text) if not core.is_rare(word.lower())}
+    names = {word for word in WORD.findall(text) if word[0].isupper() or word[0].isdigit()}
+    names -= opening | set(WORD.findall(question))
+    return _rare(core, names) or names
+
+
 def strangeness(likely: Tensor, alone: Tensor | None = None) -> list[float]:
     """How much stranger the question is to each than to the records ``alone`` (those themselves, unless given) on
     average, in nats: every token counts by how much likelier the best of these makes it. Both are log-probabilities
@@ -320,6 +325,11 @@ def lift(asked: Tensor) -> list[float]:
     """How much likelier each record makes the question than nothing does, in nats: what is asked about anything in the
     world is hardly lifted by a record that only looks like it."""
     return (asked[:-1] - asked[-1]).clamp(-STRANGE, STRANGE).sum(1).tolist()
+
+
+def _rare(core: Core, words: Collection[str]) -> set[str]:
+    """Those that the core has to write in several pieces."""
+    return {word for word in words if core.is_rare(word)}
 
 
 def _odds(probability: float) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastslow.core import Core
 from fastslow.medium.pages import Standard, compress, expand
-from fastslow.medium.router import WORD, Key, KeyTable, RouterWeights, Tokens, stem, word_code, word_codes
+from fastslow.medium.router import WORD, Key, KeyTable, RouterWeights, Tokens, stem, word_codes
 from fastslow.state import State
 
 DAY = 86_400.0
@@ -178,15 +178,10 @@ class Episodes:
         """The records that the question and the ``hit`` together point to, best first, of those that hold one of the
         words of the ``middle``, which the hit leads to and the question does not name."""
         names, table = self._keys()
-        reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
-        reached[names.index(hit.episode)] = False
-        if not reached.any():
-            return []
-        left = question.onward(self._tokens(self.records[hit.episode].page))
-        if not len(left.words):
-            return []
-        scores = self.weights.scores(left, table)
-        return self._best(scores, reached & (scores >= self.weights.threshold), hit, self.config.hops)
+        record = self._tokens(self.records[hit.episode].page)
+        scores = self.weights.onward(question, record, middle, table)
+        scores[names.index(hit.episode)] = -torch.inf
+        return self._best(scores, scores >= self.weights.threshold, hit, self.config.hops)
 
     def later(self, hit: Hit) -> list[Hit]:
         """The records told after the ``hit`` that match it best, best first: what changes or takes back a statement is

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,6 +98,15 @@ class RouterWeights:
         named = tokens.rarity**RARE * COMMON / (COMMON + df)
         worded = tokens.rarity**RARE_IN_PROSE * torch.log1p((table.records - df + 0.5) / (df + 0.5))
         return torch.where(table.prose, _mean(best, worded), _mean(best, named))
+
+    def onward(self, question: Tokens, record: Tokens, middle: Collection[str], table: KeyTable) -> Tensor:
+        """The score (records,) for what is left of a question once a ``record`` has been read, of those that hold a
+        word in the ``middle``, which leads there from the record; minus infinity of the others."""
+        left = question.onward(record)
+        reached = table.holding(torch.tensor([word_code(word) for word in middle], dtype=torch.int64))
+        if not len(left.words) or not reached.any():
+            return torch.full((table.records,), -torch.inf)
+        return self.scores(left, table).masked_fill(~reached, -torch.inf)
 
 
 @dataclass(frozen=True, eq=False)

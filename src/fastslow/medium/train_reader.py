@@ -4,6 +4,7 @@ would choose them."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,11 @@ from fastslow.core import Core, Delta
 from fastslow.errors import InputError
 from fastslow.lessons import UNKNOWN, Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
+from fastslow.medium.choice import leads_to, names_in
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
 from fastslow.medium.reader import POSE, Reader, frozen, mixed, new_adapter, reshaped
-from fastslow.medium.router import KeyTable, RouterWeights
+from fastslow.medium.router import WORD, KeyTable, RouterWeights
 from fastslow.medium.train_router import RoutingTask, train_router
 
 # How often each kind of question is drawn; what is hard or rare in a stream is drawn more often than it occurs.
@@ -48,6 +50,9 @@ class ReaderRecipe:
     on them, of which the share ``withheld`` has no answer in sight; ``pose`` is the share of sittings with one page in
     which it also asks a question itself. ``batch`` counts sittings.
 
+    Of the sittings of a batch on statements ``pairs`` have two pages that a choice would hear together, or the first of
+    two hops alone; the share ``hops`` of them are two that answer a question of two hops.
+
     The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
     many questions, and one more about anything in the world; where that page is a statement, ``withheld_alone`` of
     them have no answer there. ``first`` is the weight of an answer's first token. Of an adapter that was trained on,
@@ -61,6 +66,8 @@ class ReaderRecipe:
     steps: int = 600
     prose_steps: int = 600
     batch: int = 8
+    pairs: int = 4
+    hops: float = 0.5
     questions: int = 6
     rank: int = 12
     mlp_rank: int = 4
@@ -185,18 +192,26 @@ class _Drawer:
         self.core, self.standard, self.diet, self.recipe, self.grow = core, standard, diet, recipe, grow
         self.rng = Random(recipe.seed)
         self.courses = [_Course.of(s, router) for s in streams if s.asks and s.genre in diet]
+        lines = [c for c in self.courses if c.stream.genre == "lines"] if diet is STATEMENTS else []
+        self.paired = [_Pairs.of(core, course) for course in lines if "two_hop" in course.kinds]
         self.elsewhere = corpus.elsewhere()
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. In the first
-        third of the steps that it grows, they grow from one page to all."""
+        third of the steps that it grows, they grow from one page to all; from then on pairs are heard, too."""
+        grown = not self.grow or 3 * step >= self.grow
+        pairs = min(self.recipe.pairs, self.recipe.batch) if self.paired and grown else 0
+        paired = [x for _ in range(pairs) for x in self._pair(self.rng.choice(self.paired))]
+        return paired + self._sittings(step, self.recipe.batch - pairs)
+
+    def _sittings(self, step: int, count: int) -> list[Lesson]:
         most = self.recipe.pages
         if self.grow:
             most = min(most, 1 + 3 * most * step // self.grow)
         if most == 1 or self.rng.random() < self.recipe.alone:
-            return [x for _ in range(self.recipe.batch) for x in self._sitting(1)]
+            return [x for _ in range(count) for x in self._sitting(1)]
         pages = self.rng.randint(2, most)
-        return [x for _ in range(self.recipe.batch) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
+        return [x for _ in range(count) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
 
     def _sitting(self, limit: int) -> list[Lesson]:
         rng, recipe, genre = self.rng, self.recipe, self.rng.choices(list(self.diet), list(self.diet.values()))[0]
@@ -222,6 +237,19 @@ class _Drawer:
                 lessons.append(make_lesson(self.core, POSE, asks[rng.choice(known)].probe.question, pages))
         return lessons
 
+    def _pair(self, paired: _Pairs) -> list[Lesson]:
+        """Questions for which a choice would hear these two pages, those that they answer and those that not."""
+        pool = paired.hops if self.rng.random() < self.recipe.hops else paired.others
+        pages = self.rng.choice(pool)
+        course, held = paired.course, paired.heard[pages]
+        asked = self._draw(course, [n for n in held if held[n]], 3)
+        asked += self._draw(course, [n for n in held if not held[n]], 4)
+        asks, states = course.stream.asks, self._pages(course.stream, pages)
+        return [
+            make_lesson(self.core, asks[n].probe.question, answer_text(asks[n]) if held[n] else UNKNOWN, states)
+            for n in asked
+        ]
+
     def _choose(self, course: _Course, n: int, limit: int) -> list[int]:
         """The records of a question among those that the router would put beside them."""
         ask, likely = course.stream.asks[n], list(course.likely[n])
@@ -243,7 +271,7 @@ class _Drawer:
         order = sorted(asks, key=lambda n: self.rng.random() ** (1 / weight[n]), reverse=True)
         return order[:count]
 
-    def _pages(self, stream: Stream, chosen: list[int]) -> tuple[Tensor, ...]:
+    def _pages(self, stream: Stream, chosen: Sequence[int]) -> tuple[Tensor, ...]:
         bits = self.rng.choice((8, 8, 8, 4))
         states = [stream.states[i] for i in chosen]
         return tuple(expand(compress(h, self.standard, bits), self.standard, self.core.dtype) for h in states)
@@ -273,6 +301,20 @@ class _Course:
         left = self.stream.questions[n].onward(self.stream.records[first])
         return [int(i) for i in self.router.scores(left, self.table).topk(min(3, self.table.records)).indices]
 
+    def named(self, core: Core, n: int) -> list[int]:
+        """The likely records that have every name in a question; none where it has no name."""
+        names = names_in(core, self.stream.asks[n].probe.question)
+        return [i for i in self.likely[n] if names and names <= set(WORD.findall(self.stream.texts[i]))]
+
+    def leading(self, core: Core, n: int, first: int) -> list[int]:
+        """The records that a question and its ``first`` page lead on to over a name, as `Episodes.onward`."""
+        stream = self.stream
+        middle = leads_to(core, stream.asks[n].probe.question, stream.texts[first])
+        scores = self.router.onward(stream.questions[n], stream.records[first], middle, self.table)
+        scores[first] = -torch.inf
+        best = scores.topk(min(3, self.table.records)).indices.tolist()
+        return [i for i in best if scores[i] >= self.router.threshold]
+
     def around(self, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
         """The questions that look as if they asked for the chosen records: those that these answer, and those not.
 
@@ -289,6 +331,38 @@ class _Course:
             elif not (versions and inside & set(ask.records)):
                 unknown.append(n)
         return known, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The pages of a course that a choice would hear together, in the order of time, with the questions for which it
+    would, and whether they hold the answer: each likely record that has all names of a question, beside those that it
+    leads on to; and the first page of two hops alone, which holds none. ``hops`` are those that answer a question of
+    two hops.
+
+    A later version of a record decides; a pair with an earlier one is left out, because there a wrong answer is the
+    honest one."""
+
+    course: _Course
+    heard: dict[tuple[int, ...], dict[int, bool]]
+    hops: list[tuple[int, ...]]
+    others: list[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, core: Core, course: _Course) -> _Pairs:
+        asks, heard = course.stream.asks, defaultdict[tuple[int, ...], dict[int, bool]](dict)
+        earlier = {a.records[0]: {*a.records[1:]} for a in asks if a.probe.kind in ("updated", "retracted")}
+        for n, ask in enumerate(asks):
+            if ask.probe.kind not in ("direct", "paraphrase", "two_hop", "neighbour"):
+                continue
+            old = set().union(*(earlier.get(record, ()) for record in ask.records))
+            found = [{first, other} for first in course.named(core, n) for other in course.leading(core, n, first)]
+            found += [{*ask.records}, {ask.records[0]}] if ask.probe.kind == "two_hop" else []
+            for pages in found:
+                if not pages & old:
+                    heard[tuple(sorted(pages))][n] = bool(ask.records) and pages >= {*ask.records}
+        hops = [p for p, held in heard.items() if any(held[n] and asks[n].probe.kind == "two_hop" for n in held)]
+        return cls(course, dict(heard), hops, [p for p in heard if p not in set(hops)])
 
 
 def _sort(ask: Ask) -> str:
