@@ -193,7 +193,7 @@ class _Drawer:
         self.rng = Random(recipe.seed)
         self.courses = [_Course.of(s, router) for s in streams if s.asks and s.genre in diet]
         lines = [c for c in self.courses if c.stream.genre == "lines"] if diet is STATEMENTS else []
-        self.paired = [_Pairs.of(core, course) for course in lines if "two_hop" in course.kinds]
+        self.paired = [pairs for pairs in (_Pairs.of(core, course) for course in lines) if pairs.hops]
         self.elsewhere = corpus.elsewhere()
 
     def batch(self, step: int) -> list[Lesson]:
