@@ -81,7 +81,7 @@ def make_reader(core: Core, folder: Path) -> Reader:
     """A reader with random weights for this core, saved into ``folder`` where learners look for it."""
     adapter = new_adapter(core, 2, 1, 0)
     generator = torch.Generator().manual_seed(1)
-    statements, prose = (
+    statements, pairs, prose = (
         frozen(
             Delta(
                 name,
@@ -91,10 +91,10 @@ def make_reader(core: Core, folder: Path) -> Reader:
                 },
             )
         )
-        for name in ("statements", "prose")
+        for name in ("statements", "pairs", "prose")
     )
     about = {k: core.fingerprint[k] for k in ("weights", "split")} | {"seed": "0", "steps": "0"}
-    reader = Reader(statements, prose, RouterWeights.untrained(core.width), about)
+    reader = Reader(statements, pairs, prose, RouterWeights.untrained(core.width), about)
     (folder / "readers").mkdir(parents=True, exist_ok=True)
     (folder / "readers" / "tiny.safetensors").write_bytes(reader.to_bytes())
     return reader

@@ -58,26 +58,32 @@ def seen(segments: list[int], queries: int | None = None, window: int | None = N
 # ---------------------------------------------------------------------- who sees whom
 
 
-def test_pages_see_the_sink_and_themselves_and_the_prompt_sees_all_before_it() -> None:
+def test_pages_see_the_sink_and_each_other_and_the_prompt_sees_all_before_it() -> None:
     assert seen([SINK, 1, 1, 2, 2, LIVE, LIVE]) == [
         "1000000",
-        "1100000",
-        "1110000",
-        "1001000",
-        "1001100",
+        "1111100",
+        "1111100",
+        "1111100",
+        "1111100",
         "1111110",
         "1111111",
     ]
 
 
-def test_a_long_page_sees_itself_wholly_and_nothing_else() -> None:
+def test_a_short_page_alone_is_read_in_order_and_a_long_one_both_ways() -> None:
     for length, whole in ((LONG, False), (LONG + 1, True)):
-        rows = seen([PAD, SINK, 1, *[2] * length, LIVE])
-        assert all(row[:3] == "010" and row[-1] == "0" for row in rows[3:-1])
-        assert [row[3:-1] for row in rows[3:-1]] == [
+        rows = seen([PAD, SINK, *[1] * length, LIVE])
+        assert all(row[:2] == "01" and row[-1] == "0" for row in rows[2:-1])
+        assert [row[2:-1] for row in rows[2:-1]] == [
             "1" * length if whole else "1" * (i + 1) + "0" * (length - i - 1) for i in range(length)
         ]
-        assert rows[-1] == "0" + "1" * (length + 3)
+        assert rows[-1] == "0" + "1" * (length + 2)
+
+
+def test_the_rows_of_a_batch_see_only_their_own_pages() -> None:
+    both = torch.tensor([[SINK, 1, 1, LIVE], [PAD, SINK, 1, LIVE]])
+    alone = [visibility(row[None], torch.float32, 4) for row in both]
+    assert torch.equal(visibility(both, torch.float32, 4), torch.cat(alone))
 
 
 def test_padding_is_seen_by_nothing_but_itself() -> None:
@@ -167,12 +173,14 @@ def top_states(core: Core, ids: list[int], own: tuple[Tensor, ...]) -> Tensor:
     return core.upper(inputs_embeds=hidden, attention_mask=mask, position_ids=position).last_hidden_state[0]
 
 
-def test_pages_do_not_see_each_other_nor_the_prompt(core: Core) -> None:
+def test_pages_see_each_other_and_not_the_prompt(core: Core) -> None:
     ids, (one, two) = core.prompt(QUESTION), pages(core)
-    both, other = top_states(core, ids, (one, two)), top_states(core, core.prompt("Hello"), (one.flip(0), two))
-    start = 1 + len(one)
-    torch.testing.assert_close(both[start : start + len(two)], other[start : start + len(two)], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(both[1:start], other[1:start], atol=1e-3)  # the page that was changed
+    both, asked = top_states(core, ids, (one, two)), top_states(core, core.prompt("Hello"), (one, two))
+    other, start = top_states(core, ids, (one, two.flip(0))), 1 + len(one)
+    end = start + len(two)
+    torch.testing.assert_close(both[:end], asked[:end], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(both[:1], other[:1], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(both[1:start], other[1:start], atol=1e-3)  # the earlier page sees that the later changed
 
 
 def test_a_page_reads_as_the_text_does_in_a_plain_prefix(llama: Core) -> None:

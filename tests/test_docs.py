@@ -17,7 +17,7 @@ from fastslow.cli.main import app
 from fastslow.decode import LONG
 from fastslow.errors import InputError
 from fastslow.fast.trajectory import FastConfig
-from fastslow.medium import choice, pages
+from fastslow.medium import choice, pages, reader
 from fastslow.medium.episodes import RecallConfig
 from fastslow.medium.router import COMMON, RouterWeights
 from fastslow.medium.train_reader import ReaderRecipe
@@ -135,7 +135,7 @@ DENIAL = [word for word in ("not", "never", "wrong", "withdrawn") if word in cho
 def test_numbers_are_those_of_the_code() -> None:
     """What the manual says of sizes, bounds and defaults. Where this fails, the manual is out of date."""
     fast, recall, config = FastConfig(), RecallConfig(), tiers.LearnerConfig()
-    facts, domain, bounds = FactsConfig(), DomainConfig(), Bounds()
+    facts, domain, bounds, recipe = FactsConfig(), DomainConfig(), Bounds(), ReaderRecipe()
     day = 86_400
     for name, sentence in [
         ("rates", f"every {fast.chunk} tokens that stream through"),
@@ -188,9 +188,11 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"From {recall.certain} on it is about what was learned"),
         ("reading", f"stands in {int(COMMON)} episodes counts half"),
         ("reading", f"without a trained reader it is {RouterWeights.untrained(8).threshold}."),
-        ("reading", f"an adapter of rank {ReaderRecipe().rank} on"),
+        ("reading", f"an adapter of rank {recipe.rank} on the attention maps of the top half and of rank"),
+        ("reading", f"of rank {recipe.mlp_rank} on its feed-forward maps, or of {recipe.pair_rank} and"),
+        ("reading", f"weights are kept in {reader.BITS} bits"),
         ("reading", f"has more than {LONG} tokens"),
-        ("reading", f"A page of more than {LONG} tokens is read both ways"),
+        ("reading", f"only a page of up to {LONG} tokens that is alone is read in order"),
         ("rates", f"asked in up to {study.TOLD} wordings"),
         ("guarantees", f"at most {recall.budget} tokens of pages"),
         ("quickstart", f"needs {cores.DEFAULT_CORE_NEEDS // 1_000_000} MB"),
@@ -204,7 +206,7 @@ def test_numbers_are_those_of_the_code() -> None:
         *(("worlds", f"and {len(invented.relations_of(s, 'own'))} of them never occur in train") for s in UNHEARD),
     ]:
         assert sentence in plain(DOCS / f"{name}.md"), f"docs/{name}.md no longer says: {sentence}"
-    assert (facts.accept, facts.group, fast.gate, ReaderRecipe().pose) == (0.5, 1, float("-inf"), 0.25)
+    assert (facts.accept, facts.group, fast.gate, recipe.pose) == (0.5, 1, float("-inf"), 0.25)
 
 
 def test_size_of_a_page_is_as_told() -> None:

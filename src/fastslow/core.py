@@ -284,7 +284,7 @@ class Core:
                 for name, (a, b) in delta.factors.items():
                     base = weights.get(name, self.linears[name].original.float())
                     weights[name] = base + b.float() @ a.float()
-            while len(self._merged) >= 4:  # two adapters, with fast weights and without; each as large as the top half
+            while len(self._merged) >= 4:  # a reader's three, one with fast weights; each as large as the top half
                 self._merged.pop(next(iter(self._merged)))
             self._merged[deltas] = {name: w.to(self.dtype) for name, w in weights.items()}
         return self._merged[deltas]

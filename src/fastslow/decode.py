@@ -1,9 +1,9 @@
 """Greedy decoding with a memory: pages beside the prompt in the top half, nothing in the prompt itself.
 
-One row is laid out, at the cut, as ``[sink | page 1 | ... | page n | prompt]``, pages in the order of time. A page sees
-the sink and itself, a long one both ways; the prompt sees everything before it. The bottom half sees the prompt alone,
-so a page costs no prompt token there, and later pages stand nearer to the question, which is how the reader knows what
-is newer.
+One row is laid out, at the cut, as ``[sink | page 1 | ... | page n | prompt]``, pages in the order of time. Pages see
+the sink, themselves and each other; the prompt sees everything before it. The bottom half sees the prompt alone, so a
+page costs no prompt token there, and later pages stand nearer to the question, which is how the reader knows what is
+newer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from fastslow import copying
 from fastslow.core import Core, Delta, new_cache
 
-LONG = 48  # tokens of a page: a longer one is prose, and sees itself wholly
+LONG = 48  # tokens of a page: a longer one is prose, and is read both ways
 PAD, SINK, LIVE = -1, 0, 1 << 20  # segments of a row; pages are 1, 2, ..., branches LIVE + 1, LIVE + 2, ...
 
 
@@ -35,10 +35,10 @@ class Row:
 def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int | None = None) -> Tensor:
     """Additive attention mask (B, 1, queries, S) of the last ``queries`` positions over rows of segments (B, S).
 
-    A token of a page of more than `LONG` tokens sees the whole page, another what comes before it: the reader answers
-    more from prose that it reads both ways (docs/lab/medium.md). A branch is live too: it sees the pages, the live
-    tokens before it and itself, but no other branch. ``window`` limits how far a live token sees back
-    among live tokens (sliding-window layers); pages stay in sight.
+    A token of a page sees all pages of its row, or, of a short one that is alone, what comes before it: the reader
+    answers more from prose that it reads both ways, and from statements that see each other (docs/lab/medium.md). A
+    branch is live too: it sees the pages, the live tokens before it and itself, but no other branch. ``window`` limits
+    how far a live token sees back among live tokens (sliding-window layers); pages stay in sight.
     """
     length = segments.shape[1]
     index = torch.arange(length)
@@ -48,9 +48,10 @@ def visibility(segments: Tensor, dtype: torch.dtype, queries: int, window: int |
     if window is not None:
         near = (index[-queries:, None] - index[None, :]) < window
         seen = seen & (near[None] | (key < LIVE))
-    page = (key == query) & (key > SINK) & (key < LIVE)
-    whole = page & (page.sum(-1, keepdim=True) > LONG)
-    seen = seen & (causal | whole) & (key != PAD)
+    page = (segments > SINK) & (segments < LIVE)
+    both_ways = (page.sum(1) > LONG) | (segments.masked_fill(~page, SINK).amax(1) > 1)
+    pages = page[:, -queries:, None] & page[:, None, :] & both_ways[:, None, None]
+    seen = (seen & causal | pages) & (key != PAD)
     seen = seen | (index[None, None, :] == index[None, -queries:, None])  # a padded query must see something
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 

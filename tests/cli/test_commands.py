@@ -318,14 +318,15 @@ def test_train_reader_writes_where_the_learner_looks(
     def small(core: object, recipe: training.ReaderRecipe, **more: object) -> object:
         recipes.append(recipe)
         small = training.ReaderRecipe(
-            recipe.seed, worlds=2, facts=40, router_steps=2, steps=1, prose_steps=1, batch=2, rank=2
+            recipe.seed, worlds=2, facts=40, router_steps=2, steps=1, pair_steps=1, prose_steps=1, batch=2, rank=2
         )
         return real(core, small, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "train_reader", small)
-    made = run("model", "train-reader", "--steps", "5", "--prose-steps", "2", "--seed", "3", "--json").json
-    assert (recipes[0].steps, recipes[0].prose_steps, recipes[0].seed) == (5, 2, 3)
-    assert made["about"]["steps"] == "1 + 1"
+    steps = ("--steps", "5", "--pair-steps", "4", "--prose-steps", "2")
+    made = run("model", "train-reader", *steps, "--seed", "3", "--json").json
+    assert (recipes[0].steps, recipes[0].pair_steps, recipes[0].prose_steps, recipes[0].seed) == (5, 4, 2, 3)
+    assert made["about"]["steps"] == "1 + 1 + 1"
     assert Path(made["file"]).parent == tmp_path / "cache" / "readers"
     run("learn", notes)
     assert not run("status", "--json").json["reader"].startswith("none")

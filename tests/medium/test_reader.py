@@ -65,11 +65,11 @@ def test_a_mean_does_a_share_of_either(core: Core) -> None:
         torch.testing.assert_close(both[name], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_eight_bits_keep_an_adapter(core: Core) -> None:
+def test_six_bits_keep_an_adapter(core: Core) -> None:
     adapter = trained(core, 3, 1)
     once, twice = frozen(adapter), frozen(frozen(adapter))
     for name, change in changes(adapter).items():
-        assert (changes(once)[name] - change).norm() < 0.02 * change.norm()
+        assert (changes(once)[name] - change).norm() < 0.05 * change.norm()
         assert all(torch.equal(a, b) for a, b in zip(once.factors[name], twice.factors[name], strict=True))
 
 
@@ -77,27 +77,31 @@ def test_a_reader_is_the_same_after_its_file(core: Core, tmp_path: Path) -> None
     reader = make_reader(core, tmp_path)
     loaded = Reader.load(tmp_path / "readers" / "tiny.safetensors")
     assert reader.about.items() <= loaded.about.items() and reader.router.threshold == loaded.router.threshold
-    for kept, found in ((reader.statements, loaded.statements), (reader.prose, loaded.prose)):
-        assert kept.factors.keys() == found.factors.keys()
+    for kept, found in zip(reader.adapters, loaded.adapters, strict=True):
+        assert kept.name == found.name and kept.factors.keys() == found.factors.keys()
         for name, pair in kept.factors.items():
             assert all(torch.equal(a, b) for a, b in zip(pair, found.factors[name], strict=True))
 
 
-def test_the_longest_page_decides_which_adapter_reads(core: Core, tmp_path: Path) -> None:
+def test_the_pages_decide_which_adapter_reads(core: Core, tmp_path: Path) -> None:
     reader = make_reader(core, tmp_path)
     short, long = torch.zeros(LONG, core.width), torch.zeros(LONG + 1, core.width)
-    assert reader.adapter([short]) is reader.adapter([short, short]) is reader.statements
+    assert reader.adapter([short]) is reader.statements
+    assert reader.adapter([short, short]) is reader.pairs
     assert reader.adapter([long]) is reader.adapter([short, long]) is reader.prose
 
 
-@pytest.mark.parametrize(("steps", "prose_steps"), [(1, 0), (0, 1)])
-def test_each_adapter_can_be_trained_alone(core: Core, tmp_path: Path, steps: int, prose_steps: int) -> None:
+@pytest.mark.parametrize("alone", ["statements", "pairs", "prose"])
+def test_each_adapter_can_be_trained_alone(core: Core, tmp_path: Path, alone: str) -> None:
     start = make_reader(core, tmp_path)
-    recipe = ReaderRecipe(worlds=1, facts=40, steps=steps, prose_steps=prose_steps, batch=2, rank=2, mlp_rank=1)
+    steps, pair_steps, prose_steps = (int(alone == name) for name in ("statements", "pairs", "prose"))
+    recipe = ReaderRecipe(
+        worlds=1, facts=40, steps=steps, pair_steps=pair_steps, prose_steps=prose_steps, batch=2, rank=2, mlp_rank=1
+    )
     made = train_reader(core, recipe, progress=lambda *_: None, start=start)
-    for name, trained_for in (("statements", steps), ("prose", prose_steps)):
-        old, new = changes(getattr(start, name)), changes(getattr(made, name))
-        assert all(torch.equal(new[n], old[n]) for n in old) == (not trained_for), name
+    for old, new in zip(start.adapters, made.adapters, strict=True):
+        assert (changes(old).keys(), old.name) == (changes(new).keys(), new.name)
+        assert all(torch.equal(changes(new)[n], change) for n, change in changes(old).items()) == (old.name != alone)
 
 
 def test_a_damaged_reader_is_named(core: Core, tmp_path: Path) -> None:

@@ -97,6 +97,9 @@ def train_reader(
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Steps on statements.", show_default=False)
     ] = None,
+    pair_steps: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Steps on pairs of statements.", show_default=False)
+    ] = None,
     prose_steps: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Steps on prose.", show_default=False)
     ] = None,
@@ -111,7 +114,7 @@ def train_reader(
     core: options.CoreName = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train the reader of a core: the two small adapters with which it reads its memories. Takes about two hours."""
+    """Train the reader of a core: the small adapters with which it reads its memories. Takes about three hours."""
     chosen = session.settings(home=home, core=core)
     if out is not None and (out.is_dir() or out.suffix != ".safetensors"):
         raise InputError(f"--out must name a .safetensors file, not {out}")
@@ -121,7 +124,7 @@ def train_reader(
         from fastslow.medium.reader import Reader
         from fastslow.store import io
 
-        given = {"steps": steps, "prose_steps": prose_steps}
+        given = {"steps": steps, "pair_steps": pair_steps, "prose_steps": prose_steps}
         recipe = training.ReaderRecipe(seed=seed, **{name: n for name, n in given.items() if n is not None})
         move = output.phases(progress)
         made = training.train_reader(

@@ -4,8 +4,8 @@ Slow weights learn to read fast ones (Schmidhuber 1992, "Learning to control fas
 once per core (`fastslow model train-reader`) on invented worlds that share no name, wording or seed with any judged
 one. It is switched on only while a page is read, so that the core is untouched otherwise.
 
-There are two adapters, because one that had learned to read prose read statements less well (docs/lab/medium.md): the
-length of the pages decides.
+There are three adapters, one for a statement alone, one for several together and one for prose, because one that had
+learned to read the others read each of them less well (docs/lab/medium.md): the pages decide.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -28,28 +29,36 @@ from fastslow.errors import CoreError
 from fastslow.medium.router import RouterWeights
 from fastslow.state import State
 
-FORMAT = "2"
+FORMAT = "3"
+BITS = 6  # of a stored weight: three adapters of the default core and its router are to fit into 4 MB
 POSE = "Ask me one question about what you remember."  # the second thing a reader is taught, which `sleep` needs
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Two adapters of the same shape, one that reads statements and one that reads prose; the weights that route; and
-    ``about``: core, seed, steps and command that made them."""
+    """Three adapters on the same maps, of any ranks: one reads a statement alone, one several together and one prose;
+    the weights that route; and ``about``: core, seed, steps and command that made them."""
 
     statements: Delta
+    pairs: Delta
     prose: Delta
     router: RouterWeights
     about: dict[str, str]
 
+    @property
+    def adapters(self) -> tuple[Delta, Delta, Delta]:
+        return self.statements, self.pairs, self.prose
+
     def adapter(self, pages: Sequence[Tensor]) -> Delta:
         """The one that reads these pages (T_i, width) together: they are prose where one is longer than `LONG`."""
-        return self.prose if any(len(page) > LONG for page in pages) else self.statements
+        if any(len(page) > LONG for page in pages):
+            return self.prose
+        return self.pairs if len(pages) > 1 else self.statements
 
     def hash(self) -> str:
         """sha256 over everything that decides what it reads."""
         tensors = {"query": self.router.query, "key": self.router.key}
-        for adapter in (self.statements, self.prose):
+        for adapter in self.adapters:
             tensors |= {
                 f"{adapter.name}.{n}.{p}": t
                 for n, pair in adapter.factors.items()
@@ -58,18 +67,22 @@ class Reader:
         return State(f"reader, threshold {self.router.threshold!r}", 1, tensors).hash()
 
     def to_bytes(self) -> bytes:
-        """safetensors: both adapters side by side, (2, rank, in) and (2, out, rank), in 8 bits with one scale for every
-        rank of a map; ``scales`` has them in the order of the names. The router in half precision."""
-        tensors = {"router.query": self.router.query.half(), "router.key": self.router.key.half()}
-        scales = []
-        for name in sorted(self.statements.factors):
-            pairs = [_rounded(adapter.factors[name]) for adapter in (self.statements, self.prose)]
-            for part, own in zip("AB", zip(*pairs, strict=True), strict=True):
-                tensors[f"{name}.{part}"] = torch.stack([codes for codes, _ in own])
-                scales.append(torch.stack([scale.flatten() for _, scale in own]))
-        tensors["scales"] = torch.cat(scales, 1)
-        plain = {name: t.detach().contiguous() for name, t in tensors.items()}
-        return save(plain, {**self.about, "format": FORMAT, "threshold": repr(self.router.threshold)})
+        """safetensors: the weights of all adapters in a row, in `BITS` bits, with one scale for every rank of a map,
+        and the router in half precision. ``maps`` has (in, out) of every map, by name, and ``ranks`` that of every
+        adapter there."""
+        names = sorted(self.statements.factors)
+        pairs = [[adapter.factors[name] for adapter in self.adapters] for name in names]
+        rounded = [part for own in pairs for pair in own for part in _rounded(pair)]
+        tensors = {
+            "router.query": self.router.query.half(),
+            "router.key": self.router.key.half(),
+            "maps": torch.tensor([(own[0][0].shape[1], own[0][1].shape[0]) for own in pairs], dtype=torch.int32),
+            "ranks": torch.tensor([[len(a) for a, _ in own] for own in pairs], dtype=torch.uint8),
+            "codes": _packed(torch.cat([codes.flatten() for codes, _ in rounded])),
+            "scales": torch.cat([scales.flatten() for _, scales in rounded]),
+        }
+        about = {**self.about, "format": FORMAT, "threshold": repr(self.router.threshold), "names": " ".join(names)}
+        return save({name: t.detach().contiguous() for name, t in tensors.items()}, about)
 
     @classmethod
     def load(cls, path: Path) -> Reader:
@@ -82,17 +95,22 @@ class Reader:
                 f"{path} has reader format {about.get('format')}, this version reads format {FORMAT}: make one"
                 " with `fastslow model train-reader`"
             )
-        query, key, scales = (tensors.pop(name).float() for name in ("router.query", "router.key", "scales"))
-        router = RouterWeights(query, key, float(about["threshold"]))
-        both: tuple[dict[str, tuple[Tensor, Tensor]], ...] = ({}, {})
-        at = 0
-        for name in sorted({name[:-2] for name in tensors}):
-            a, b = tensors[f"{name}.A"].float(), tensors[f"{name}.B"].float()
-            rank = a.shape[1]
-            for own, codes_a, codes_b, scale in zip(both, a, b, scales[:, at : at + 2 * rank], strict=True):
-                own[name] = codes_a * scale[:rank, None], codes_b * scale[rank:]
-            at += 2 * rank
-        return cls(Delta("statements", both[0]), Delta("prose", both[1]), router, about)
+        sizes = [
+            (rank, size)
+            for both, own in zip(tensors["maps"].tolist(), tensors["ranks"].tolist(), strict=True)
+            for rank in own
+            for size in both
+        ]
+        codes = _unpacked(tensors["codes"], sum(rank * size for rank, size in sizes)).float()
+        parts = codes.split([rank * size for rank, size in sizes])
+        scales = tensors["scales"].float().split([rank for rank, _ in sizes])
+        rows = (c.view(-1, size) * s[:, None] for c, s, (_, size) in zip(parts, scales, sizes, strict=True))
+        adapters = Delta("statements", {}), Delta("pairs", {}), Delta("prose", {})
+        for name in about.pop("names").split():
+            for adapter in adapters:
+                adapter.factors[name] = next(rows), next(rows).T.contiguous()
+        query, key = (tensors[f"router.{part}"].float() for part in ("query", "key"))
+        return cls(*adapters, RouterWeights(query, key, float(about["threshold"])), about)
 
 
 @contextmanager
@@ -123,7 +141,7 @@ def describe(reader: Reader | None) -> str:
     """One line for people."""
     if reader is None:
         return "none (the bare core reads the pages; `fastslow model train-reader` makes one)"
-    count = sum(t.numel() for adapter in (reader.statements, reader.prose) for t in adapter.parameters())
+    count = sum(t.numel() for adapter in reader.adapters for t in adapter.parameters())
     return (
         f"{count / 1e6:.2f} M weights, seed {reader.about['seed']}, {reader.about['steps']} steps in its last training"
     )
@@ -172,20 +190,32 @@ def mixed(new: Delta, old: Delta, share: float) -> Delta:
 
 
 def frozen(delta: Delta) -> Delta:
-    """What an adapter will be after its round trip through 8 bits: train, then use exactly what is stored."""
+    """What an adapter will be after its round trip through `BITS` bits: train, then use exactly what is stored."""
     factors = {}
     for name, pair in delta.factors.items():
-        (a, a_scale), (b, b_scale) = _rounded(pair)
-        factors[name] = a.float() * a_scale.float(), b.float() * b_scale.float()
+        a, b = (codes.float() * scales.float() for codes, scales in _rounded(pair))
+        factors[name] = a, b.T.contiguous()
     return Delta(delta.name, factors)
 
 
 @torch.no_grad()
 def _rounded(pair: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """A (rank, in) and B (out, rank) as int8 codes, each with the scales of its ranks, which broadcast to it."""
-    found = []
-    for t, along in zip(pair, (1, 0), strict=True):
-        scale = (t.float().abs().amax(along, keepdim=True) / 127).clamp(min=1e-12).bfloat16()
-        codes = (t.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
-        found.append((codes, scale))
+    """A (rank, in) and B (out, rank), this one transposed, as integer codes and the scales (rank, 1) of the ranks."""
+    found, most = [], 2 ** (BITS - 1) - 1
+    for rows in (pair[0].float(), pair[1].float().T):
+        scales = (rows.abs().amax(1, keepdim=True) / most).clamp(min=1e-12).bfloat16()
+        found.append(((rows / scales.float()).round().clamp(-most, most).to(torch.int8), scales))
     return found
+
+
+def _packed(codes: Tensor) -> Tensor:
+    """The low `BITS` bits of int8 codes (n,), one behind the other, as bytes."""
+    bits = np.unpackbits(codes.numpy().view(np.uint8)[:, None], axis=1, bitorder="little")
+    return torch.from_numpy(np.packbits(bits[:, :BITS], bitorder="little"))
+
+
+def _unpacked(packed: Tensor, count: int) -> Tensor:
+    """The ``count`` int8 codes that were packed."""
+    bits = np.unpackbits(packed.numpy(), count=count * BITS, bitorder="little").reshape(count, BITS)
+    signed = np.concatenate([bits, np.repeat(bits[:, -1:], 8 - BITS, 1)], 1)  # the last bit is the sign
+    return torch.from_numpy(np.packbits(signed, axis=1, bitorder="little")[:, 0].view(np.int8))

@@ -1,11 +1,11 @@
-"""Train a reader: the router first, then an adapter for statements and from there one for prose, on pages as the router
-would choose them."""
+"""Train a reader: the router first, then an adapter for statements, and from there one for pairs of them and one for
+prose, on pages as the router and the choice would put them together."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -18,7 +18,7 @@ from fastslow.core import Core, Delta
 from fastslow.errors import InputError
 from fastslow.lessons import UNKNOWN, Lesson, answer_loss, make_lesson
 from fastslow.medium import corpus
-from fastslow.medium.choice import leads_to, names_in
+from fastslow.medium.choice import CHANGE, DENIAL, leads_to, names_in
 from fastslow.medium.corpus import Ask, Stream
 from fastslow.medium.pages import Standard, compress, expand
 from fastslow.medium.reader import POSE, Reader, frozen, mixed, new_adapter, reshaped
@@ -37,21 +37,32 @@ SHARES = {
     "neighbour": 0.2,
     "turned": 0.15,
 }
+# How often which pairs of pages are drawn: those that answer a question of two hops, those beside which an unknown
+# thing is asked, those of which one page answers, and those with what was told later: a withdrawal, an update, or
+# something else about the same thing. And how much likelier such a pair is asked what it does not answer.
+PAIRS = {
+    "two_hop": 0.4,
+    "neighbour": 0.23,
+    "direct": 0.12,
+    "retracted": 0.075,
+    "updated": 0.05,
+    "later": 0.125,
+}
+MISLED = {"neighbour": 3.0, "retracted": 3.0, "two_hop": 1.5}
 # What each adapter hears, in which shares.
 Diet = dict[corpus.Genre, float]
 STATEMENTS: Diet = {"lines": 0.8, "paragraphs": 0.2}
+PAIRED: Diet = {"lines": 1.0}
 PROSE: Diet = {"passages": 0.75, "manual": 0.15, "paragraphs": 0.1}
 
 
 @dataclass(frozen=True)
 class ReaderRecipe:
-    """Everything that decides what a reader becomes. The adapter for statements is trained for ``steps``, the one for
-    prose for ``prose_steps`` from there. A sitting has up to ``pages`` pages (half as many of prose) and ``questions``
+    """Everything that decides what a reader becomes. The adapter for statements is trained for ``steps``; from there
+    the one for pairs, of ranks ``pair_rank`` and ``pair_mlp_rank``, for ``pair_steps``, and the one for prose for
+    ``prose_steps``. A sitting has up to ``pages`` pages (half as many of prose) and ``questions``
     on them, of which the share ``withheld`` has no answer in sight; ``pose`` is the share of sittings with one page in
     which it also asks a question itself. ``batch`` counts sittings.
-
-    Of the sittings of a batch on statements ``pairs`` have two pages that a choice would hear together, or the first of
-    two hops alone; the share ``hops`` of them are two that answer a question of two hops.
 
     The share ``alone`` of all batches has one page a sitting, as `Tiers.choose` hears it, and one and a half times as
     many questions, and one more about anything in the world; where that page is a statement, ``withheld_alone`` of
@@ -64,13 +75,14 @@ class ReaderRecipe:
     facts: int = 120
     router_steps: int = 2000
     steps: int = 600
+    pair_steps: int = 600
     prose_steps: int = 600
     batch: int = 8
-    pairs: int = 4
-    hops: float = 0.5
     questions: int = 6
     rank: int = 12
     mlp_rank: int = 4
+    pair_rank: int = 8
+    pair_mlp_rank: int = 3
     rate: float = 1.5e-3
     pages: int = 5
     pose: float = 0.25
@@ -98,29 +110,35 @@ def train_reader(
         raise InputError("the reader to begin with was made for another core: give one made for this core, or none")
     standard = Standard.of(core)
     seeds = [1000 * (recipe.seed + 1) + i for i in range(recipe.worlds)]
-    plan = (("statements", STATEMENTS, recipe.steps), ("prose", PROSE, recipe.prose_steps))
-    heard = {genre for _, diet, steps in plan if steps for genre in diet}
+    fresh = new_adapter(core, recipe.rank, recipe.mlp_rank, recipe.seed)
+    smaller = new_adapter(core, recipe.pair_rank, recipe.pair_mlp_rank, recipe.seed)
+    plan = (
+        ("statements", STATEMENTS, recipe.steps, fresh),
+        ("pairs", PAIRED, recipe.pair_steps, smaller),
+        ("prose", PROSE, recipe.prose_steps, fresh),
+    )
+    heard = {genre for _, diet, steps, _ in plan if steps for genre in diet}
     streams = corpus.streams(core, standard, seeds, recipe.facts, heard if start else corpus.GENRES)
     router = start.router if start else _router(core, standard, recipe, streams, progress)
     about = {"core": core.fingerprint["name"], **made_for}
-    about |= {"seed": str(recipe.seed), "steps": f"{recipe.steps} + {recipe.prose_steps}", "recipe": repr(recipe)}
+    steps_of_all = " + ".join(str(steps) for _, _, steps, _ in plan)
+    about |= {"seed": str(recipe.seed), "steps": steps_of_all, "recipe": repr(recipe)}
     if start:
         about["began_with"] = f"seed {start.about['seed']}, {start.about['steps']} steps"
-    fresh = new_adapter(core, recipe.rank, recipe.mlp_rank, recipe.seed)
     made: list[Delta] = []
-    for name, diet, steps in plan:
-        begun: Delta = getattr(start, name) if start else made[-1] if made else fresh
+    for name, diet, steps, shape in plan:
+        begun: Delta = getattr(start, name) if start else made[0] if made else fresh
         adapter = begun
         if steps:
             grow = steps if begun is fresh else 0
             draw = _Drawer(core, standard, router, streams, diet, recipe, grow)
-            adapter = reshaped(begun, fresh)
+            adapter = reshaped(begun, shape)
             _train(core, adapter, draw, recipe, steps, partial(progress, name))
             if start:
-                adapter = reshaped(mixed(adapter, begun, recipe.share), fresh)
+                adapter = reshaped(mixed(adapter, begun, recipe.share), shape)
         made.append(Delta(name, frozen(adapter).factors))
-    statements, prose = made
-    return Reader(statements, prose, router, about)
+    statements, pairs, prose = made
+    return Reader(statements, pairs, prose, router, about)
 
 
 def _train(
@@ -192,26 +210,21 @@ class _Drawer:
         self.core, self.standard, self.diet, self.recipe, self.grow = core, standard, diet, recipe, grow
         self.rng = Random(recipe.seed)
         self.courses = [_Course.of(s, router) for s in streams if s.asks and s.genre in diet]
-        lines = [c for c in self.courses if c.stream.genre == "lines"] if diet is STATEMENTS else []
-        self.paired = [pairs for pairs in (_Pairs.of(core, course) for course in lines) if pairs.hops]
+        self.pairs = [_Pairs.of(core, course) for course in self.courses] if diet is PAIRED else []
         self.elsewhere = corpus.elsewhere()
 
     def batch(self, step: int) -> list[Lesson]:
         """Sittings of one batch have about as many pages as each other, so that little of it is padding. In the first
-        third of the steps that it grows, they grow from one page to all; from then on pairs are heard, too."""
-        grown = not self.grow or 3 * step >= self.grow
-        pairs = min(self.recipe.pairs, self.recipe.batch) if self.paired and grown else 0
-        paired = [x for _ in range(pairs) for x in self._pair(self.rng.choice(self.paired))]
-        return paired + self._sittings(step, self.recipe.batch - pairs)
-
-    def _sittings(self, step: int, count: int) -> list[Lesson]:
+        third of the steps that it grows, they grow from one page to all."""
+        if self.pairs:
+            return [x for _ in range(self.recipe.batch) for x in self._pair(self.rng.choice(self.pairs))]
         most = self.recipe.pages
         if self.grow:
             most = min(most, 1 + 3 * most * step // self.grow)
         if most == 1 or self.rng.random() < self.recipe.alone:
-            return [x for _ in range(count) for x in self._sitting(1)]
+            return [x for _ in range(self.recipe.batch) for x in self._sitting(1)]
         pages = self.rng.randint(2, most)
-        return [x for _ in range(count) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
+        return [x for _ in range(self.recipe.batch) for x in self._sitting(max(2, pages + self.rng.randint(-1, 1)))]
 
     def _sitting(self, limit: int) -> list[Lesson]:
         rng, recipe, genre = self.rng, self.recipe, self.rng.choices(list(self.diet), list(self.diet.values()))[0]
@@ -237,14 +250,17 @@ class _Drawer:
                 lessons.append(make_lesson(self.core, POSE, asks[rng.choice(known)].probe.question, pages))
         return lessons
 
-    def _pair(self, paired: _Pairs) -> list[Lesson]:
+    def _pair(self, pairs: _Pairs) -> list[Lesson]:
         """Questions for which a choice would hear these two pages, those that they answer and those that not."""
-        pool = paired.hops if self.rng.random() < self.recipe.hops else paired.others
-        pages = self.rng.choice(pool)
-        course, held = paired.course, paired.heard[pages]
-        asked = self._draw(course, [n for n in held if held[n]], 3)
-        asked += self._draw(course, [n for n in held if not held[n]], 4)
-        asks, states = course.stream.asks, self._pages(course.stream, pages)
+        kind = self.rng.choices(list(pairs.kinds), [PAIRS[k] for k in pairs.kinds])[0]
+        pages = self.rng.choice(pairs.kinds[kind])
+        course, held, asks = pairs.course, pairs.heard[pages], pairs.course.stream.asks
+        known = [n for n in held if held[n]]
+        hops = [n for n in known if asks[n].probe.kind == "two_hop"]
+        asked = self.rng.sample(hops, min(2, len(hops)))
+        asked += self._draw(course, [n for n in known if n not in hops], 1)
+        asked += self._draw(course, [n for n in held if not held[n]], 3, shares=MISLED)
+        states = self._pages(course.stream, pages)
         return [
             make_lesson(self.core, asks[n].probe.question, answer_text(asks[n]) if held[n] else UNKNOWN, states)
             for n in asked
@@ -262,12 +278,17 @@ class _Drawer:
         return sorted(chosen)
 
     def _draw(
-        self, course: _Course, asks: Sequence[int], count: int, alike: Collection[str] = frozenset()
+        self,
+        course: _Course,
+        asks: Sequence[int],
+        count: int,
+        alike: Collection[str] = frozenset(),
+        shares: Mapping[str, float] = SHARES,
     ) -> list[int]:
         """Different questions, the kinds in their shares; those that ask for a sort of value that is ``alike`` to what
         the pages have three times as often."""
         found = {n: course.stream.asks[n] for n in asks}
-        weight = {n: SHARES[ask.probe.kind] * (3 if _sort(ask) in alike else 1) for n, ask in found.items()}
+        weight = {n: shares.get(ask.probe.kind, 1.0) * (3 if _sort(ask) in alike else 1) for n, ask in found.items()}
         order = sorted(asks, key=lambda n: self.rng.random() ** (1 / weight[n]), reverse=True)
         return order[:count]
 
@@ -335,34 +356,53 @@ class _Course:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """The pages of a course that a choice would hear together, in the order of time, with the questions for which it
-    would, and whether they hold the answer: each likely record that has all names of a question, beside those that it
-    leads on to; and the first page of two hops alone, which holds none. ``hops`` are those that answer a question of
-    two hops.
+    """The pairs of a course's records, in the order of time, that a choice would hear together, with the questions for
+    which it would and whether they hold the answer; and the pairs of every kind in `PAIRS`.
 
-    A later version of a record decides; a pair with an earlier one is left out, because there a wrong answer is the
-    honest one."""
+    A later version of a record decides. But for the questions about that, a pair with an earlier one is left out,
+    because there a wrong answer is the honest one."""
 
     course: _Course
     heard: dict[tuple[int, ...], dict[int, bool]]
-    hops: list[tuple[int, ...]]
-    others: list[tuple[int, ...]]
+    kinds: dict[str, list[tuple[int, ...]]]
 
     @classmethod
     def of(cls, core: Core, course: _Course) -> _Pairs:
-        asks, heard = course.stream.asks, defaultdict[tuple[int, ...], dict[int, bool]](dict)
-        earlier = {a.records[0]: {*a.records[1:]} for a in asks if a.probe.kind in ("updated", "retracted")}
-        for n, ask in enumerate(asks):
-            if ask.probe.kind not in ("direct", "paraphrase", "two_hop", "neighbour"):
-                continue
-            old = set().union(*(earlier.get(record, ()) for record in ask.records))
-            found = [{first, other} for first in course.named(core, n) for other in course.leading(core, n, first)]
-            found += [{*ask.records}, {ask.records[0]}] if ask.probe.kind == "two_hop" else []
-            for pages in found:
-                if not pages & old:
-                    heard[tuple(sorted(pages))][n] = bool(ask.records) and pages >= {*ask.records}
-        hops = [p for p, held in heard.items() if any(held[n] and asks[n].probe.kind == "two_hop" for n in held)]
-        return cls(course, dict(heard), hops, [p for p in heard if p not in set(hops)])
+        heard = defaultdict[tuple[int, ...], dict[int, bool]](dict)
+        kinds = defaultdict[str, dict[tuple[int, ...], None]](dict)
+        changes = [a.records for a in course.stream.asks if a.probe.kind in ("updated", "retracted")]
+        earlier = {late: {*early} for late, *early in changes}
+        for n, ask in enumerate(course.stream.asks):
+            decides = {*ask.records[:1]} if ask.probe.kind == "updated" else {*ask.records}
+            for kind, pair in cls._found(core, course, n, earlier):
+                pages = tuple(sorted(pair))
+                known = bool(decides) and pair >= decides and ask.probe.kind != "retracted"
+                heard[pages][n] = known
+                if kind in ("neighbour", "retracted") or known:
+                    kinds[kind][pages] = None
+        return cls(course, dict(heard), {kind: list(pages) for kind, pages in kinds.items()})
+
+    @staticmethod
+    def _found(
+        core: Core, course: _Course, n: int, earlier: Mapping[int, Collection[int]]
+    ) -> Iterator[tuple[str, set[int]]]:
+        """The pairs for one question: each likely record that has all its names, beside those that it leads on to; and
+        what answers it, beside what it replaces and what was told later, first what speaks of a change."""
+        stream, ask, named = course.stream, course.stream.asks[n], course.named(core, n)
+        kind, records = ask.probe.kind, ask.records
+        if kind in ("direct", "paraphrase", "two_hop", "neighbour"):
+            old = set().union(*(earlier.get(record, ()) for record in records))
+            led = [{first, other} for first in named for other in course.leading(core, n, first)]
+            for pair in [*led, {*records}] if kind == "two_hop" else led:
+                if not pair & old:
+                    yield "direct" if kind == "paraphrase" else kind, pair
+        if kind in ("updated", "retracted"):
+            yield from ((kind, {records[0], record}) for record in records[1:])
+        replaced = set().union(*earlier.values())
+        if kind in ("direct", "paraphrase", "reverse", "updated") and records[0] not in replaced:
+            words = {i: {word.lower() for word in WORD.findall(stream.texts[i])} for i in named if i > records[0]}
+            later = sorted(words, key=lambda i: (not words[i] & DENIAL, not words[i] & CHANGE))
+            yield from (("later", {records[0], i}) for i in later[:3])
 
 
 def _sort(ask: Ask) -> str:
