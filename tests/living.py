@@ -79,20 +79,14 @@ def logits(learner: Learner, question: str = QUESTION) -> torch.Tensor:
 
 def make_reader(core: Core, folder: Path) -> Reader:
     """A reader with random weights for this core, saved into ``folder`` where learners look for it."""
-    adapter = new_adapter(core, 2, 1, 0)
     generator = torch.Generator().manual_seed(1)
-    statements, pairs, prose = (
-        frozen(
-            Delta(
-                name,
-                {
-                    n: (a.detach(), torch.randn(b.shape, generator=generator) * 0.1)
-                    for n, (a, b) in adapter.factors.items()
-                },
-            )
-        )
-        for name in ("statements", "pairs", "prose")
-    )
+
+    def adapter(name: str, rank: int) -> Delta:
+        fresh = new_adapter(core, rank, 1, 0).factors
+        factors = {n: (a.detach(), torch.randn(b.shape, generator=generator) * 0.1) for n, (a, b) in fresh.items()}
+        return frozen(Delta(name, factors))
+
+    statements, pairs, prose = adapter("statements", 2), adapter("pairs", 1), adapter("prose", 2)
     about = {k: core.fingerprint[k] for k in ("weights", "split")} | {"seed": "0", "steps": "0"}
     reader = Reader(statements, pairs, prose, RouterWeights.untrained(core.width), about)
     (folder / "readers").mkdir(parents=True, exist_ok=True)
