@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastslow.core import Core
+from fastslow.decode import LONG
 from fastslow.errors import InputError
 from fastslow.lessons import Lesson, answer_loss, make_lesson
 from fastslow.slow.training import (
@@ -77,6 +78,20 @@ def test_loss_of_a_text_is_the_models_own(core: Core) -> None:
     ids = torch.tensor([core.encode(text)])
     expected = core.model(input_ids=ids, labels=ids).loss
     torch.testing.assert_close(float(loss_of(core, [Row(material, (0,))])), float(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_a_long_text_beside_a_short_one_sees_nothing_to_come(tiny_core_folders: Path) -> None:
+    core = Core.load(str(tiny_core_folders), dtype=torch.float32)
+    texts = ["The quick brown fox jumps over the lazy dog. " * 8, "Mira lives in Tolvar."]
+    material = text_material(core, texts, 512)
+    assert len(material.pieces[0].ids) > LONG
+    total, count = 0.0, 0
+    for text in texts:
+        ids = torch.tensor([core.encode(text)])
+        total += float(core.model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+        count += ids.shape[1] - 1
+    for rows in ([Row(material, (0,)), Row(material, (1,))], [Row(material, (0, 1))]):
+        torch.testing.assert_close(float(loss_of(core, rows)), total / count, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_hold_every_piece_once_within_their_size(core: Core, lessons: list[Lesson]) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastslow.core import Core, Delta
-from fastslow.decode import PAD, SINK, masks
+from fastslow.decode import LIVE, PAD, SINK, masks
 from fastslow.errors import CoreError, InputError
 from fastslow.lessons import Lesson
 from fastslow.state import State
@@ -183,14 +183,15 @@ def batches(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
 
 
 def _segments(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Segments and positions (B, S), padded on the right: the prefix is the sink that every piece sees."""
+    """Segments and positions (B, S), padded on the right: the prefix is the sink that every piece sees, and a
+    piece is a branch, live text that sees nothing after it."""
     labels, positions = [], []
     for row in rows:
         prefix = len(row.material.prefix)
         label, position = [SINK] * prefix, list(range(prefix))
         for n, i in enumerate(row.members):
             size = len(row.material.pieces[i].ids)
-            label += [n + 1] * size
+            label += [LIVE + 1 + n] * size
             position += range(prefix, prefix + size)
         labels.append(label)
         positions.append(position)
@@ -201,7 +202,7 @@ def _segments(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
 
 def _mask(core: Core, segments: Tensor, position: Tensor) -> Tensor | dict[str, Tensor] | None:
     # Whole rows of one piece take the plain causal path, which is faster than a mask of the same meaning.
-    if bool((segments == 1).all()):
+    if bool((segments == LIVE + 1).all()):
         return None
     found = masks(core, segments, segments.shape[1])
     if isinstance(found, dict) and core.top.config.sliding_window is not None:
