@@ -337,15 +337,17 @@ class _Course:
         return [i for i in best if scores[i] >= self.router.threshold]
 
     def around(self, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
-        """The questions that look as if they asked for the chosen records: those that these answer, and those not.
+        """The questions that look as if they asked for the chosen records: those that these answer, and those not. One
+        alone is heard for every question that it may answer, several are read for what they match best.
 
         Of a fact with two versions the later record decides; where only the earlier one is in sight the question is
         left out, because there a wrong answer is the honest one.
         """
         inside, known, unknown = set(chosen), [], []
+        near = 8 if len(inside) == 1 else 3
         for n, ask in enumerate(self.stream.asks):
             versions = ask.probe.kind in ("updated", "retracted")
-            if not inside & {*self.likely[n][:3], *ask.records}:
+            if not inside & {*self.likely[n][:near], *ask.records}:
                 continue
             if ask.records and (ask.records[0] in inside if versions else inside >= set(ask.records)):
                 known.append(n)
@@ -372,9 +374,10 @@ class _Pairs:
         kinds = defaultdict[str, dict[tuple[int, ...], None]](dict)
         changes = [a.records for a in course.stream.asks if a.probe.kind in ("updated", "retracted")]
         earlier = {late: {*early} for late, *early in changes}
+        replaced = set().union(*earlier.values())
         for n, ask in enumerate(course.stream.asks):
             decides = {*ask.records[:1]} if ask.probe.kind == "updated" else {*ask.records}
-            for kind, pair in cls._found(core, course, n, earlier):
+            for kind, pair in cls._found(core, course, n, earlier, replaced):
                 pages = tuple(sorted(pair))
                 known = bool(decides) and pair >= decides and ask.probe.kind != "retracted"
                 heard[pages][n] = known
@@ -384,7 +387,7 @@ class _Pairs:
 
     @staticmethod
     def _found(
-        core: Core, course: _Course, n: int, earlier: Mapping[int, Collection[int]]
+        core: Core, course: _Course, n: int, earlier: Mapping[int, Collection[int]], replaced: Collection[int]
     ) -> Iterator[tuple[str, set[int]]]:
         """The pairs for one question: each likely record that has all its names, beside those that it leads on to; and
         what answers it, beside what it replaces and what was told later, first what speaks of a change."""
@@ -398,7 +401,6 @@ class _Pairs:
                     yield "direct" if kind == "paraphrase" else kind, pair
         if kind in ("updated", "retracted"):
             yield from ((kind, {records[0], record}) for record in records[1:])
-        replaced = set().union(*earlier.values())
         if kind in ("direct", "paraphrase", "reverse", "updated") and records[0] not in replaced:
             words = {i: {word.lower() for word in WORD.findall(stream.texts[i])} for i in named if i > records[0]}
             later = sorted(words, key=lambda i: (not words[i] & DENIAL, not words[i] & CHANGE))
