@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,18 @@ def test_a_pair_is_asked_what_it_answers_and_what_it_does_not(core: Core, stream
     assert 40 < sum(unknown) < len(unknown) - 40
 
 
-def test_the_other_adapters_hear_no_pairs(core: Core, streams: list[corpus.Stream]) -> None:
+def test_the_other_adapters_hear_no_pairs(core: Core) -> None:
     recipe, router = ReaderRecipe(batch=2, alone=1.0), RouterWeights.untrained(core.width)
+    streams = corpus.streams(core, Standard.of(core), [1], 60, STATEMENTS)
     drawer = _Drawer(core, Standard.of(core), router, streams, STATEMENTS, recipe, 0)
     assert {len(lesson.pages) for step in range(4) for lesson in drawer.batch(step)} == {1}
+
+
+def test_one_page_is_heard_for_what_it_may_answer_and_several_for_what_they_match_best(stream: corpus.Stream) -> None:
+    likely = [[*range(10)] for _ in stream.asks]
+    course = replace(_Course.of(stream, RouterWeights.untrained(stream.states[0].shape[1])), likely=likely)
+
+    def asked(*chosen: int) -> int:
+        return sum(map(len, course.around(chosen)))
+
+    assert asked(7) > asked(8) and asked(2, 7) > asked(3, 7)
