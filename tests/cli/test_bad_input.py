@@ -51,6 +51,7 @@ def test_a_bad_file_among_good_ones_is_found_before_anything_is_learned(
         (["learn", "void"], 2, "the folder void has no text files (*.txt, *.md)"),
         (["learn", "notes.md", "--encoding", "utf-99"], 2, "there is no encoding 'utf-99'"),
         (["learn"], 2, "fastslow learn --help"),
+        (["learn", ""], 2, "one of the paths is empty"),
         (["learn", "-"], 2, "- is empty"),
         (["ask", " "], 2, "there is no question"),
         (["ask", "-"], 2, "there is no question"),

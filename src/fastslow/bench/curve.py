@@ -77,7 +77,7 @@ def markdown(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]],
             f"## {settings['facts']} facts",
             "",
             f"`fastslow bench recall --facts {settings['facts']} --seed {settings['seed']}"
-            f" --limit {settings['limit']}`, the {settings['split']} split, {result['episodes']} episodes.",
+            f" --limit {settings['limit']}{_flags(settings)}`, the {settings['split']} split, {result['episodes']} episodes.",
             "",
             "| | " + " | ".join(_name(kind) for kind in COLUMNS) + " | KL, nats |",
             "|" + "---|" * (len(COLUMNS) + 2),
@@ -100,6 +100,11 @@ def markdown(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]],
         lines += ["|" + "---|" * (len(COLUMNS) + 3)]
         lines += [f"| {_bits(r)} | {r['bytes_per_episode'] * 1e-3:.1f} | {_cells(r)} |" for r in sizes]
     return "\n".join([*lines, "", f"![recall against the number of facts]({picture})", ""])
+
+
+def _flags(settings: dict[str, Any]) -> str:
+    given = {"--no-baselines": not settings["baselines"], "--lora": settings["lora"], "--sleep": settings["sleep"]}
+    return "".join(f" {flag}" for flag, on in given.items() if on)
 
 
 def _cells(row: dict[str, Any]) -> str:

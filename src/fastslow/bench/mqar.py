@@ -2,8 +2,8 @@
 (Arora et al. 2023, arXiv 2312.04927): keys with their values, then the keys again in another order, each of which must
 be answered by its value.
 
-Every memory has about the same number of numbers in its state, so that what is compared is the rule and not the room.
-Attention is beside them: its state grows. `fastslow bench mqar --json docs/results/mqar.json`
+Most memories have about the same number of numbers in their state, so that what is compared is the rule and not the
+room. Test-time learners have more, as their weights are their state, and attention's state grows. `fastslow bench mqar --json docs/results/mqar.json`
 """
 
 from __future__ import annotations
@@ -169,5 +169,5 @@ def _draw(figure: Figure, result: dict[str, Any]) -> None:
         places = [i + 0.27 * (1 - n) for i in range(len(order))]
         axes.barh(places, [found[rule]["recall"][str(pairs)] for rule in order], 0.27, label=f"{pairs} pairs")
     axes.set_yticks(range(len(order)), order, fontsize=7)
-    axes.set(xlim=(0, 1), xlabel="questions answered right", title="Pairs given back, at about equal state")
+    axes.set(xlim=(0, 1), xlabel="questions answered right", title="Pairs given back")
     axes.legend(frameon=False, loc="lower right")

@@ -33,12 +33,11 @@ def recall(
     lora: Annotated[bool, typer.Option("--lora", help="Naive LoRA among the baselines (slow).")] = False,
     sleep: Annotated[bool, typer.Option("--sleep", help="Sleep at the end and ask again (slow).")] = False,
     core: options.CoreName = None,
-    home: options.Home = None,
     file: File = None,
     plot: Plot = None,
 ) -> None:
     """Teach N invented facts one by one, then ask about all of them, beside the baselines."""
-    chosen = _checked(core, home, file, plot)
+    chosen = _checked(core, file, plot)
     module = _module("recall")
     with output.bars(brief=True) as progress:
         session.prepare(chosen, progress)
@@ -76,11 +75,10 @@ def fast(
     tokens: Tokens = 20_000,
     seed: Seed = 0,
     core: options.CoreName = None,
-    home: options.Home = None,
     file: File = None,
 ) -> None:
     """Perplexity of a long real text with fast weights on and off."""
-    _run("fast", core, home, file, tokens=tokens, seed=seed)
+    _run("fast", core, file, tokens=tokens, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench domain --json domain.json")
@@ -88,11 +86,10 @@ def domain(
     tokens: Tokens = 70_000,
     seed: Seed = 0,
     core: options.CoreName = None,
-    home: options.Home = None,
     file: File = None,
 ) -> None:
     """Perplexity of unseen text after one sleep on a domain, and what that costs everything else."""
-    _run("domain", core, home, file, tokens=tokens, seed=seed)
+    _run("domain", core, file, tokens=tokens, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench writes --json writes.json")
@@ -100,11 +97,10 @@ def writes(
     facts: Facts = 40,
     seed: Seed = 11,
     core: options.CoreName = None,
-    home: options.Home = None,
     file: File = None,
 ) -> None:
     """Ways to write an episode side by side: quality, seconds and bytes."""
-    _run("writes", core, home, file, facts=facts, seed=seed)
+    _run("writes", core, file, facts=facts, seed=seed)
 
 
 @app.command(epilog="Example: fastslow bench manual --json manual.json")
@@ -112,11 +108,10 @@ def manual(
     split: Annotated[str, typer.Option(metavar="SPLIT", help="Which questions: tune, or test, which judge.")] = "test",
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N.", show_default=False)] = None,
     core: options.CoreName = None,
-    home: options.Home = None,
     file: File = None,
 ) -> None:
     """Questions on the project's own manual: memory beside the bare core and pasted pages."""
-    _run("manual", core, home, file, split=split, limit=limit)
+    _run("manual", core, file, split=split, limit=limit)
 
 
 @app.command(epilog="Example: fastslow bench fst --tier 0 --json fst-0.json")
@@ -138,7 +133,7 @@ EXPERIMENTS = {
     "completion": "Miconi et al. 2018: plastic connections complete patterns seen a moment before.",
     "deblurring": "Hinton and Plaut 1987: fast weights bring old memories back.",
     "kernels": "Speed of the fast-weight kernel as ratios within one run.",
-    "mqar": "Multi-query associative recall with every memory at equal state size.",
+    "mqar": "Multi-query associative recall with every memory.",
     "tracking": "Siems et al. 2025: tracking permutations takes more than one step a token.",
     "waveform": "Koutnik et al. 2014: a Clockwork RNN beside an RNN and an LSTM on a waveform.",
 }
@@ -160,18 +155,18 @@ for _name, _about in EXPERIMENTS.items():
     _experiment(_name, _about)
 
 
-def _run(name: str, core: str | None, home: Path | None, file: Path | None, **arguments: Any) -> None:
-    chosen = _checked(core, home, file, None)
+def _run(name: str, core: str | None, file: Path | None, **arguments: Any) -> None:
+    chosen = _checked(core, file, None)
     module = _module(name)
     with output.bars(brief=True) as progress:
         loaded = session.load_core(chosen, progress)
     module.run(file, core=loaded, **arguments)
 
 
-def _checked(core: str | None, home: Path | None, *files: Path | None) -> Settings:
+def _checked(core: str | None, *files: Path | None) -> Settings:
     """The settings, once it is sure that hours of work will find the place for their result."""
     _writable(*files)
-    return session.settings(core=core, home=home)
+    return session.settings(core=core)
 
 
 def _writable(*files: Path | None) -> None:

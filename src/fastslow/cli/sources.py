@@ -58,6 +58,8 @@ def collect(names: Sequence[str], encoding: str, replace: bool) -> list[Source]:
     """All sources behind these names, each of them readable. Raises InputError for the first that is not."""
     sources: list[Source] = []
     for name in names:
+        if not name.strip():
+            raise InputError("one of the paths is empty: name a file or a folder (. is the one you are in)")
         if name == "-":
             sources.append(Source("-", None, sys.stdin.buffer.read(), encoding, replace))
         else:
