@@ -77,7 +77,8 @@ def markdown(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]],
             f"## {settings['facts']} facts",
             "",
             f"`fastslow bench recall --facts {settings['facts']} --seed {settings['seed']}"
-            f" --limit {settings['limit']}{_flags(settings)}`, the {settings['split']} split, {result['episodes']} episodes.",
+            f" --limit {settings['limit']}{_flags(settings)}`, the {settings['split']} split,"
+            f" {result['episodes']} episodes.",
             "",
             "| | " + " | ".join(_name(kind) for kind in COLUMNS) + " | KL, nats |",
             "|" + "---|" * (len(COLUMNS) + 2),

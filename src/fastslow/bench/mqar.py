@@ -3,7 +3,8 @@
 be answered by its value.
 
 Most memories have about the same number of numbers in their state, so that what is compared is the rule and not the
-room. Test-time learners have more, as their weights are their state, and attention's state grows. `fastslow bench mqar --json docs/results/mqar.json`
+room. Test-time learners have more, as their weights are their state, and attention's state grows.
+`fastslow bench mqar --json docs/results/mqar.json`
 """
 
 from __future__ import annotations
