@@ -28,7 +28,7 @@ def test_results_are_ordered_by_facts_beside_their_baselines(tmp_path: Path) -> 
     assert text.index("## 40 facts") < text.index("## 200 facts")
     assert "| **memory** | 0.875 |" in text and "| naive lora | 0.250 |" in text and "1.5000 |" in text
     assert "Questions asked of the memory: 1 direct," in text  # those asked after a sleep are not counted again
-    assert "--facts 40 --seed 1 --limit 9`" in text
+    assert "--facts 40 --seed 1 --limit 9`" in text and "of a baseline at most 3 of a kind." in text
     assert "| KB a fact | 9.0 | 9.0 |" in text and "![recall against the number of facts](recall.png)" in text
     assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
 
@@ -41,7 +41,7 @@ def test_results_of_other_bits_make_a_table_of_bytes(tmp_path: Path) -> None:
         file.write_text(json.dumps(found))
     curve.run(files, tmp_path / "recall.md")
     text = (tmp_path / "recall.md").read_text()
-    assert "--limit 9 --no-baselines`" in text  # the command that makes the same again
+    assert "--limit 9 --no-baselines`" in text and "of a baseline at most" not in text
     assert text.count("## 40 facts") == 1 and "## Bytes, 40 facts" in text
     assert text.index("| 2 | 2.5 | 0.500 |") < text.index("| 8 | 9.0 | 0.875 |")
     with pytest.raises(InputError, match="beside some of the usual bits"):

@@ -87,8 +87,8 @@ def markdown(results: Sequence[dict[str, Any]], sizes: Sequence[dict[str, Any]],
         lines += [f"| **memory** | {_cells(result)} |"]
         lines += [f"| {name.replace('_', ' ')} | {_cells(row)} |" for name, row in result.get("baselines", {}).items()]
         questions = ", ".join(f"{n} {_name(kind)}" for n, kind in zip(asked, ASKED, strict=True))
-        limit = settings["baseline_limit"]
-        lines += ["", f"Questions asked of the memory: {questions}; of a baseline at most {limit} of a kind.", ""]
+        beside = f"; of a baseline at most {settings['baseline_limit']} of a kind" if settings["baselines"] else ""
+        lines += ["", f"Questions asked of the memory: {questions}{beside}.", ""]
     lines += ["## Costs", "", "| | " + " | ".join(f"{r['settings']['facts']} facts" for r in results) + " |"]
     lines += ["|" + "---|" * (len(results) + 1)]
     for key, label, form in COSTS:
