@@ -247,10 +247,12 @@ def _asleep(
 
 
 def _bar() -> Callable[[str, int, int, float], None]:
-    console = Console(stderr=True)
+    console, shown = Console(stderr=True), -1
 
     def show(stage: str, step: int, steps: int, loss: float) -> None:
-        if step % 20 == 0:
+        nonlocal shown
+        if step != shown and step % max(1, steps // 50) == 0:
+            shown = step
             console.print(f"{stage} {step}/{steps} loss {loss:.3f}")
 
     return show
