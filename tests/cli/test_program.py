@@ -68,10 +68,10 @@ def test_every_command_has_help_with_an_example_and_the_usual_options(
     assert main.run([*command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"Example: fastslow {' '.join(command)}" in shown or "Example: FASTSLOW_" in shown
-    # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; a training
-    # from scratch has neither a home nor a core, nor has an experiment on memories alone
+    # the demo has no --home on purpose: it removes the home it finds, which must never be the user's own; experiments
+    # have homes of their own; a training from scratch and an experiment on memories alone have no core either
     scratch = command[-1] in (*EXPERIMENTS, "decoder")
-    lacks = ("--home",) if command == ["demo"] else ("--home", "--core") if scratch else ()
+    lacks = ("--home", "--core") if scratch else ("--home",) if command[0] in ("demo", "bench") else ()
     assert all((option in shown) == (option not in lacks) for option in ("--home", "--core", "--json"))
 
 
