@@ -171,6 +171,8 @@ def test_numbers_are_those_of_the_code() -> None:
         ("reading", f"lacks any of these names is read only if the reader's own doubt is below {choice.FAINT}."),
         ("reading", f"if its doubt of both kinds is below {choice.DOUBT_OF_NAMED}; otherwise"),
         ("reading", f"and neither its own doubt nor that of both kinds is {choice.DOUBT_OF_LAST} or more."),
+        ("reading", f"Where it is {choice.AHEAD:g} nats surer than the next, its own doubt may be up to"),
+        ("reading", f"its own doubt may be up to {choice.DOUBT_OF_TWO}."),
         ("reading", f"and the best {recall.hops} that share such a name are taken"),
         ("reading", f"own doubt at {choice.DOUBT} or more may be the first of two"),
         ("reading", f"if the log-odds of its doubt are {choice.SURER:g} nats lower"),

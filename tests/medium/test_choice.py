@@ -196,6 +196,28 @@ def test_what_two_records_share_is_what_they_speak_of(core: Core, reader: Reader
     assert choice.follows(found[0], found[3]) and not choice.follows(found[0], found[4])
 
 
+def test_the_noun_behind_a_name_is_not_what_records_speak_of(
+    core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice_module, "COMMON", 1.0)  # in so few records no word is common
+    texts = [
+        "The Zorvek bell is made of copper from Tolvar.",
+        "For 469 crowns the Zorvek bell can be yours.",
+        "The Zorvek bell is now made of iron and no longer of copper.",
+        "Anders Quamby rings the Zorvek bell.",
+        "The Ostrel clock is made of tin.",
+        "The Ostrel tower belongs to Anders.",
+        "The Ostrel gate is painted red.",
+    ]
+    question = "Of what is the bell Zorvek made?"
+    choice, found = choosing(core, reader, question, *texts), [Hit(str(n), 1.0) for n in range(7)]
+    assert choice.named(found) == found[:4]
+    assert not choice.alike(found[0], found[1], found)  # a bell stands in all that was told of it
+    assert choice.alike(found[0], found[2], found)  # copper
+    few = [found[n] for n in (0, 1, 3, 4, 5, 6)]
+    assert choice.alike(found[0], found[1], few)  # one other is too few to tell
+
+
 def test_a_later_statement_names_the_older_answer(core: Core, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["Kestrel Quamby lives in Tolvar.", "Kestrel Quamby has left Tolvar.", "Kestrel Quamby plays the oboe."]
     first, *later = (Hit(str(n), 1.0) for n in range(3))
@@ -343,19 +365,22 @@ def test_a_question_reads_who_answers_it_else_what_leads_on_else_nothing(
         names.setattr(Choice, "names", own)
         (other,) = {"0", "1", "2"} - {best, second}
         assert chosen({second: 0.8}, certain=2.0) == ([second], True)  # in some doubt, but it has every name
-        assert read({second: 0.8}, together=0.02, certain=2.0) == [second, other]  # unless a pair is much surer
-        assert read({second: 0.8}, together=0.03, certain=2.0) == [second]
-        assert read({second: 0.8}, together=0.3, certain=2.0, strange={other: -10.0}) == [
+        assert read({second: 0.8}, together=0.001, certain=2.0) == [second, other]  # unless a pair is much surer
+        assert read({second: 0.8}, together=0.002, certain=2.0) == [second]
+        assert read({second: 0.8}, together=0.3, certain=2.0, strange={other: -20.0}) == [
             second,
             other,
         ]  # or is asked of
         assert read({second: 0.8}, together=0.3, certain=2.0, strange={second: -10.0, other: 9.0}) == [second]
         assert read({second: 0.15}, together=0.0, certain=2.0) == [second]  # and it is not sure by itself
         strange = {second: -10.0}  # asked of it, but itself in doubt, and a pair is much surer
-        assert read({second: 0.8}, together=0.02, certain=2.0, strange=strange) == [second, other]
+        assert read({second: 0.8}, together=0.001, certain=2.0, strange=strange) == [second, other]
         assert read({second: 0.45}, together=0.0, certain=2.0, strange={second: -10.0}) == [second]
         assert read({second: 0.89}, together=0.985, certain=2.0, strange={second: -30.0}) == [second]
-        assert read({second: 0.91}, certain=2.0, strange={second: -30.0}) == []  # however much it is asked of it
+        assert read({second: 0.97}, certain=2.0, strange={second: -30.0}) == [second]  # far ahead of the next
+        assert read({second: 0.89, best: 0.95}, certain=2.0, strange={second: -30.0, best: -30.0}) == [second]
+        assert read({second: 0.91, best: 0.95}, certain=2.0, strange={second: -30.0, best: -30.0}) == []
+        assert read({second: 0.99}, certain=2.0, strange={second: -30.0}) == []  # however much it is asked of it
         assert read({second: 0.8}, certain=2.0, strange={second: 10.0}) == []  # a strange question to it
         assert read({second: 0.95}, certain=2.0) == []
         assert read({second: 0.95}, together=0.04, certain=2.0) == [second, other]  # where nothing else answers

@@ -35,7 +35,9 @@ ASKED, STRANGE, ASKED_TOKENS = 0.4, 4.0, 64
 STRAYS = 8.0  # odds of doubt, times the number of records, from which a question without names is about something else
 COMMON = 0.1  # share of all records in which a word tells no longer what one of them is about
 SURE_TOGETHER = -3.0  # log-odds of both kinds of doubt from which two pages hold no answer together
-SURER = 5.0  # nats by which two pages must be surer, by both kinds of doubt, than a first one that has every name
+# Nats, by both kinds of doubt, by which two pages must be surer than a first one that has every name, and by which such
+# a one is so far ahead of the next that its own doubt may be greater.
+SURER, AHEAD = 8.0, 2.0
 SUREST, FAR = -14.0, 16.0  # log-odds of doubt; nats of it for a point of the router's score that a page of prose lacks
 NEAR = 5.0  # nats by which a later statement may be less sure, where it does not name the older answer
 OWN_ANSWER = 24  # tokens of what a record answers alone
@@ -107,7 +109,7 @@ class Choice:
         order = sorted(range(len(hits)), key=lambda i: self.far(odds[i], hits[i], hits[0].score))
         heard = [(doubts[i], hits[i]) for i in order]
         (doubt, first), least = heard[0], odds[order[0]]
-        named = [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
+        named = self.named(hits)
         if first in named:
             answers = doubt < DOUBT and _probability(least) < DOUBT_OF_NAMED
         elif self.names:
@@ -117,13 +119,19 @@ class Choice:
         if answers:
             return self.standing(heard)
         together, pair = self.surest_pair(named, dict(zip((hit.episode for hit in hits), asked, strict=False)))
-        last = first in named and max(doubt, _probability(least)) < DOUBT_OF_LAST
+        ahead = len(order) == 1 or odds[order[1]] - least >= AHEAD
+        last = first in named and doubt < (DOUBT_OF_TWO if ahead else DOUBT_OF_LAST)
+        last &= _probability(least) < DOUBT_OF_LAST
         if last and together >= least - SURER:
             return self.standing(heard)
         if together < SURE_TOGETHER:
             return self.episodes.within_budget(pair), True
         certain = hits[0].score >= config.certain
         return self.episodes.within_budget(list(hits[: config.witnesses])) if certain else [], False
+
+    def named(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Those that have every name in the question; none where it has no name."""
+        return [hit for hit in hits if self.names and self.names <= set(WORD.findall(self.written(hit.episode)))]
 
     def surest_pair(self, named: Sequence[Hit], asked: Mapping[str, Tensor]) -> tuple[float, list[Hit]]:
         """Of those that have every name in the question, each with what it leads on to over a name: the pair with the
@@ -229,14 +237,17 @@ class Choice:
 
     def alike(self, one: Hit, other: Hit, hits: Sequence[Hit]) -> bool:
         """Whether two records speak of the same thing: they share a telling word that is no name in the question, no
-        word of many records, as "according to the register" is, and not in half of the other ``hits``, because such a
-        word is about who is asked for and not about what. Of prose half of all telling words are in both: it is another
+        word of many records, as "according to the register" is, and not in half of the other ``hits`` (of those that
+        have every name, if there are two), because such a word is about who is asked for and not about what: all that
+        was told of the Zorvek bell speaks of a bell. Of prose half of all telling words are in both: it is another
         version of the same paragraph."""
         first, second = self._telling(one), self._telling(other)
         if self._prose(one):
             return 2 * len(first & second) >= len(first | second)
         asked = {stem(name) for name in self.names}
-        others = [self._telling(hit) for hit in hits if hit not in (one, other)]
+        rest = [hit for hit in hits if hit not in (one, other)]
+        about = self.named(rest)
+        others = [self._telling(hit) for hit in (about if len(about) > 1 else rest)]
         most = max(2.0, COMMON * len(self.episodes.records))
 
         def tells(word: str) -> bool:
