@@ -8,10 +8,12 @@ import pytest
 from living import CONFIG, A, B, C, Clock, load, open_home
 from tiny import make_tiny_core
 
+from fastslow import sleeping
 from fastslow.core import Core
 from fastslow.doctor import check, repair
 from fastslow.errors import HomeInUse, HomeMismatch, InputError
 from fastslow.medium.episodes import DAY
+from fastslow.slow import Outcome
 from fastslow.store import Home, Log
 
 
@@ -144,6 +146,38 @@ def test_everything_derived_at_once(home: Path, core: Core, lived: tuple[Path, s
     assert check(home, core, CONFIG) == []
     with open_home(home, core) as learner:
         assert learner.tiers.hash() == lived[1]
+
+
+def test_an_expert_that_cannot_be_made_again_lets_its_episodes_wake(
+    home: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with another reader it may be. It is tried once, not at every opening."""
+    with open_home(home, core) as learner:
+        before = {e.id for e in learner.history() if e.stage == "asleep"}
+    tried = []
+
+    def in_vain(*_: object, **__: object) -> Outcome:
+        tried.append(1)
+        return Outcome(None, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sleeping, "consolidate_kind", in_vain)
+        DERIVED["a missing expert"][0](home)
+        assert len(check(home, core, CONFIG)) == 2  # the tensors that no manifest speaks of, too
+        (lost,) = (line for line in repair(home, core, CONFIG) if "is lost" in line)
+        assert lost.endswith("its episodes are awake again")
+        for _ in range(2):
+            with open_home(home, core) as learner:
+                awake = before - {e.id for e in learner.history() if e.stage == "asleep"}
+    assert len(awake) == len(tried) == 1
+    assert len(check(home, core, CONFIG)) == 1  # it is still lost
+    with open_home(home, core) as learner:
+        assert awake <= {*learner.tiers.facts_to_sleep_on(0.0)}
+
+
+def test_a_folder_among_the_snapshots_is_no_damage(home: Path, core: Core) -> None:
+    (home / "snapshots" / "mine").mkdir()
+    assert check(home, core, CONFIG) == [] and repair(home, core, CONFIG) == []
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from fastslow.lessons import refusal
 from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import DAY, Hit, RecallConfig
 from fastslow.slow import Outcome
+from fastslow.store import snapshots
 from fastslow.tiers import Tiers
 
 NO_FAST = replace(CONFIG, fast=replace(FAST, related=1.0))
@@ -207,6 +208,8 @@ def test_tiers_can_be_left_out(home: Path, core: Core) -> None:
         assert learner.ask(QUESTION, 2, tiers=("fast",)).hits == ()
         assert not learner.ask(QUESTION, 2, tiers=("medium",)).fast
         assert learner.ask(QUESTION, 2, tiers=()).text == bare(learner, 2)
+        with pytest.raises(InputError, match="there is no tier 'meduim': give some of fast, medium, slow"):
+            learner.ask(QUESTION, 2, tiers=("meduim",))
 
 
 def bare(learner: Learner, tokens: int) -> str:
@@ -224,6 +227,30 @@ def test_memory_off_ends_with_its_block_whatever_happens(home: Path, core: Core)
                 pass
             assert learner.ask(QUESTION, 2).hits == ()
         assert learner.ask(QUESTION, 2).hits
+
+
+def test_what_is_said_with_memory_off_is_not_kept(home: Path, core: Core) -> None:
+    with open_home(home, core) as learner:
+        learner.learn(B)
+        before = learner.tiers.hash()
+        with learner.memory_off():
+            assert learner.chat([{"role": "user", "content": A}], 2).hits == ()
+        assert learner.tiers.hash() == before and kinds(learner) == ["learn"]
+
+
+def test_closing_writes_only_what_has_changed(home: Path, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_home(home, core) as learner:
+        learner.learn(B)
+    with monkeypatch.context() as full:
+        full.setattr(snapshots, "save", lambda *_: raise_(StoreError("no space left")))
+        with open_home(home, core) as learner:
+            assert learner.status().episodes == 1
+    (saved,) = (home / "snapshots").glob("fast-*.safetensors")
+    sound = saved.read_bytes()
+    saved.write_bytes(b"damaged")
+    with open_home(home, core) as learner:
+        assert learner.status().episodes == 1
+    assert saved.read_bytes() == sound
 
 
 # ---------------------------------------------------------------------- trace

@@ -38,7 +38,7 @@ def check(home: Path, core: str | Core | None = None, config: LearnerConfig | No
         found += snapshots.faults(opened.snapshots).values()
         if not _log_faults(opened):
             events = list(opened.log.events())
-            found += _strangers(opened, events)
+            found += [*_strange_records(opened, events).values(), *_strange_snapshots(opened, events).values()]
             try:
                 replay.load_skills(opened)
             except StoreError as error:
@@ -108,45 +108,52 @@ def _lost_experts(home: Home, events: Sequence[Event]) -> list[str]:
 
 def _remade(home: Home, expert: str) -> str:
     if replay.load_expert(home, expert) is None:
-        return f"the expert {expert} is lost: its sleep, made again, was rolled back; learn its episodes again"
+        return f"the expert {expert} is lost: its sleep, made again, came to nothing; its episodes are awake again"
     return f"the expert {expert} was missing or damaged: its sleep was made again"
 
 
-def _strangers(home: Home, events: Sequence[Event]) -> list[str]:
-    """Records and snapshots of what the log does not speak of: what a forgetting that was cut off can leave."""
+def _strange_records(home: Home, events: Sequence[Event]) -> dict[str, str]:
+    """The records of what the log does not speak of, which a forgetting that was cut off can leave, by episode."""
     told = {event.episode for event in events if event.kind == "learn"}
-    sound = home.log.record_names()
-    found = [f"the record of episode {name} belongs to no episode of the log" for name in sound if name not in told]
+    strange = [name for name in home.log.record_names() if name not in told]
+    return {name: f"the record of episode {name} belongs to no episode of the log" for name in strange}
+
+
+def _strange_snapshots(home: Home, events: Sequence[Event]) -> dict[str, str]:
+    """The snapshots of what the log does not speak of, by name."""
+    found = {}
     wanted = {sleeping.snapshot_name(event.payload["expert"]) for event in events if event.kind == "sleep"}
     known = {event.hash for event in events}
     for path in sorted(home.snapshots.glob("*.json")):
         current = path.stem in wanted or snapshots.log_hash(home.snapshots, path.stem) in known
         if not current or (path.stem.startswith("expert-") and path.stem not in wanted):
-            found.append(f"snapshot {path.stem} belongs to no event of the log")
+            found[path.stem] = f"snapshot {path.stem} belongs to no event of the log"
     return found
 
 
 def _delete_snapshots(home: Home, events: Sequence[Event]) -> list[str]:
     """Delete snapshots that are damaged or that the log does not speak of; what was wrong with each."""
     faults = snapshots.faults(home.snapshots)
-    strange = [fault for fault in _strangers(home, events) if fault.startswith("snapshot ")]
-    names = {path.stem for path in home.snapshots.glob("*.json")}
-    bad = {name for name in names if name in faults or any(f.split()[1] == name for f in strange)}
-    snapshots.sweep(home.snapshots, names - bad)
-    return list(dict.fromkeys([*faults.values(), *strange]))
+    strange = _strange_snapshots(home, events)
+    snapshots.sweep(home.snapshots, {path.stem for path in home.snapshots.glob("*.json")} - {*faults, *strange})
+    return list(dict.fromkeys([*faults.values(), *strange.values()]))
 
 
 def _page_faults(home: Home, core: Core, config: LearnerConfig, events: Sequence[Event]) -> dict[str, str]:
     """By episode, the records that are not, bit for bit, the pages which a replay of the log gives."""
     tiers = Tiers(core, None, config)
+    may_sleep: set[str] = set()  # once their lost expert is made again; then their pages may have been dropped
     for event in events:
-        tiers.apply(event, fast=False)
+        expert = replay.load_expert(home, event.payload["expert"]) if event.kind == "sleep" else None
+        if event.kind == "sleep" and expert is None:
+            may_sleep |= set(event.payload["accepted"])
+        tiers.apply(event, expert=expert, fast=False)
     wanted = {name: record.page for name, record in tiers.episodes.records.items()}
-    faults = {}
-    for name in home.log.record_names():
-        if name not in wanted:
-            faults[name] = f"the record of episode {name} belongs to no episode of the log"
+    stored = set(home.log.record_names())
+    faults = _strange_records(home, events)
     for name, page in wanted.items():
+        if name in may_sleep - stored:
+            continue
         fault = _page_fault(home, name, page)
         if fault:
             faults[name] = fault

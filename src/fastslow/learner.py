@@ -160,7 +160,10 @@ class Learner:
     # ------------------------------------------------------------------ answering
 
     def ask(self, question: str, max_tokens: int = 48, *, tiers: Sequence[str] = ALL) -> Answer:
-        """Answer a question, greedily. What it reads is strengthened by that. ``tiers`` limits what may be read."""
+        """Answer a question, greedily. What it reads is strengthened by that. ``tiers`` limits what may be read.
+        Raises InputError for an empty question and for a tier that there is not."""
+        for strange in {*tiers} - {*ALL}:
+            raise InputError(f"there is no tier {strange!r}: give some of {', '.join(ALL)}")
         return self._answer(_clean(question), [{"role": "user", "content": question.strip()}], max_tokens, tiers)
 
     def chat(self, messages: Sequence[dict[str, str]], max_tokens: int = 200) -> Answer:
@@ -172,6 +175,8 @@ class Learner:
         """
         last = _clean(_last(messages))
         answer = self._answer(last, list(messages), max_tokens, ALL)
+        if not self._remembering:
+            return answer
         states = not last.endswith("?") and len(last.split()) > 3
         learned = [episode.id for episode in self.learn_document(last, "chat")] if states else []
         about = list(dict.fromkeys([*learned, *(hit.episode for hit in answer.hits)]))

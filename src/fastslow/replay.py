@@ -42,12 +42,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
     for event in events:
         expert = experts.get(event.payload["expert"]) if event.kind == "sleep" else None
         if event.kind == "sleep" and expert is None:
-            kind, considered = event.payload["kind"], event.payload["considered"]
-            expert = sleeping.consolidate_kind(tiers, kind, considered).expert
-            if expert is not None:
-                snapshots.save(
-                    home.snapshots, sleeping.snapshot_name(event.payload["expert"]), expert.state(), event.hash
-                )
+            expert = sleeping.make_again(home, tiers, event)
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
     _keep_pages(home, tiers, stored)
@@ -87,6 +82,7 @@ def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
         found = snapshots.load(home.snapshots, _fast_name(tiers.config), trajectory.LAYOUT, trajectory.VERSION)
     except StoreError:
         found = None  # damaged: made again by replay
+        snapshots.delete(home.snapshots, _fast_name(tiers.config))
     last = found and next((event for event in events if event.hash == found[1]["log_hash"]), None)
     if found is None or last is None:
         return tiers.resume(())
@@ -95,9 +91,11 @@ def _load_fast(home: Home, tiers: Tiers, events: list[Event]) -> int:
 
 
 def save_fast(home: Home, tiers: Tiers) -> None:
-    """Save the fast state, so that the next opening need not stream the whole log again."""
-    if tiers.seen and tiers.head == home.log.head():
-        snapshots.save(home.snapshots, _fast_name(tiers.config), tiers.fast, tiers.head)
+    """Save the fast state where it is not what is saved, so that the next opening need not stream the whole log
+    again."""
+    name = _fast_name(tiers.config)
+    if tiers.seen and tiers.head == home.log.head() != snapshots.log_hash(home.snapshots, name):
+        snapshots.save(home.snapshots, name, tiers.fast, tiers.head)
 
 
 def fast_size(tiers: Tiers) -> float:
@@ -219,6 +217,8 @@ def _without(
     """Make ``new`` the tiers of these ``events``, the history without ``gone``, streaming from the event number
     ``start`` on. Gives the payloads that change with it (None: the event goes too)."""
     full = {n: p for n, p in stored.items() if p.numbers["bits"] == tiers.config.recall.bits}
+    # an interrupted write can have left memory behind the log
+    skills = tiers.skills if tiers.head == home.log.head() else load_skills(home)
     payloads: dict[int, dict[str, object] | None] = {}
     for n, event in enumerate(events):
         expert = None
@@ -230,14 +230,14 @@ def _without(
                 continue
             event = replace(event, payload={"episodes": kept})
         elif event.kind == "sleep":
-            name = event.payload["expert"]  # an interrupted write can have left memory behind the log
+            name = event.payload["expert"]
             payload, expert = sleeping.redo(home, new, event, gone, tiers.experts.get(name) or load_expert(home, name))
             if payload != event.payload:
                 payloads[event.seq] = payload
             if payload is None:
                 continue
             event = replace(event, payload=payload)
-        skill = tiers.skills.get(event.payload["task"]) if event.kind == "skill" else None
+        skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         new.apply(event, page=full.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
         if progress:
             progress("replay", n + 1, len(events), 0.0)

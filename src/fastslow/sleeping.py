@@ -28,13 +28,17 @@ from fastslow.slow import (
     pose,
     survey,
 )
+from fastslow.slow.consolidate import LAYOUT as CONSOLIDATION
+from fastslow.slow.consolidate import VERSION as CONSOLIDATION_VERSION
+from fastslow.slow.training import LAYOUT as TRAINING
+from fastslow.slow.training import VERSION as TRAINING_VERSION
 from fastslow.slow.training import seed_of
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.tiers import Progress, Tiers
 
 UNFINISHED = {"facts": "sleeping-facts", "language": "sleeping-language"}
-LAYOUTS = {"facts": ("slow/consolidation", 1), "language": ("slow/training", 1)}
+LAYOUTS = {"facts": (CONSOLIDATION, CONSOLIDATION_VERSION), "language": (TRAINING, TRAINING_VERSION)}
 IN_VAIN = "sleeping-in-vain"  # the snapshot that remembers which consolidations came to nothing
 LEFT_OUT = "an earlier sleep tried the same, and it would come to nothing again"
 
@@ -80,7 +84,7 @@ def sleep(
             _keep(home, tiers, kind, considered, outcome.expert, now)
         else:
             vain[job] = 1
-            snapshots.save(home.snapshots, IN_VAIN, State("slow/in-vain", 1, {}, vain), home.log.head())
+            _save_in_vain(home, vain)
         snapshots.delete(home.snapshots, UNFINISHED[kind])
     _fade(home, tiers, now)
     seconds = wall.monotonic() - begun
@@ -94,6 +98,10 @@ def _in_vain(home: Home) -> dict[str, int]:
     except StoreError:
         found = None
     return dict(found[0].numbers) if found else {}
+
+
+def _save_in_vain(home: Home, vain: dict[str, int]) -> None:
+    snapshots.save(home.snapshots, IN_VAIN, State("slow/in-vain", 1, {}, vain), home.log.head())
 
 
 def _key(tiers: Tiers) -> Callable[[str, Sequence[str]], str]:
@@ -216,6 +224,19 @@ def study(tiers: Tiers, episode: str) -> Study:
     page = tiers.episodes.states(tiers.episodes.write(text))
     taught_by = (tiers.core, text, [page], [tiers.reader.adapter([page])])
     return make_study(episode, text, pose(*taught_by, POSE), survey(*taught_by))
+
+
+def make_again(home: Home, tiers: Tiers, event: Event) -> Expert | None:
+    """The expert of a sleep whose snapshot is lost. None where it comes to nothing now, as with another reader it may;
+    that is remembered, so that it is not tried at every opening."""
+    kind, considered = event.payload["kind"], event.payload["considered"]
+    job, vain = _key(tiers)(kind, considered), _in_vain(home)
+    expert = None if job in vain else consolidate_kind(tiers, kind, considered).expert
+    if expert is not None:
+        snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
+    elif job not in vain:
+        _save_in_vain(home, vain | {job: 1})
+    return expert
 
 
 def redo(

@@ -176,14 +176,14 @@ class Tiers:
         return self.core.encode((f"{heading}: " if heading else "") + event.payload["text"] + "\n")
 
     def _slept(self, event: Event, expert: Expert | None) -> None:
-        payload = event.payload
-        if expert is not None:
-            self.experts[payload["expert"]] = expert
-        if payload["kind"] == "facts":
-            for episode in payload["accepted"]:
+        if expert is None:
+            return  # lost, and no more to be made: a later sleep takes its episodes again
+        self.experts[event.payload["expert"]] = expert
+        if event.payload["kind"] == "facts":
+            for episode in expert.episodes:
                 self.episodes.fall_asleep(episode)
         else:
-            self.studied |= set(payload["accepted"])
+            self.studied |= set(expert.episodes)
 
     def page_of(self, episode: str) -> State:
         """The page of an episode as it was written first."""

@@ -117,6 +117,11 @@ def test_the_router_decides_what_the_probes_see(core: Core) -> None:
     assert set(asked) <= {*anchors.chat(), *anchors.general()} and asked
 
 
+def test_a_sleep_may_do_without_probes(core: Core) -> None:
+    report = consolidate(core, [A], config=replace(CONFIG, probes=0), seed=1).report
+    assert report is not None and report.kl == report.drift == report.false_open == 0
+
+
 def test_saved_expert_is_the_one_that_was_used(core: Core, expert: Expert) -> None:
     data = expert.state().to_bytes()
     again = Expert.from_state(State.from_bytes(data, layout="slow/expert", version=1))

@@ -245,6 +245,28 @@ def test_a_score_of_any_library_becomes_a_plain_one() -> None:
     assert judge(judge.task.problem(0), "x") == Verdict(1.0, "on two lines", "7")
 
 
+def test_an_interrupted_verdict_is_not_taken_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: float) -> object:
+        raise KeyboardInterrupt
+
+    judge = Judge(Saying(lambda answer: Verdict(1.0, answer)))
+    monkeypatch.setattr(judge._said, "get", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        judge(judge.task.problem(0), "first")
+    assert judge(judge.task.problem(0), "second") == Verdict(1.0, "second")
+
+
+def test_a_verifier_that_exits_is_counted_and_the_next_answer_is_judged() -> None:
+    def leaving(answer: str) -> Verdict:
+        if answer == "bad":
+            raise SystemExit
+        return Verdict(1.0)
+
+    judge = Judge(Saying(leaving), seconds=5.0)
+    assert judge(judge.task.problem(0), "bad") is None and judge.failed == {"raised SystemExit": 1}
+    assert judge(judge.task.problem(0), "good") == Verdict(1.0)
+
+
 def test_a_late_verdict_is_never_taken_for_that_of_another_answer() -> None:
     def slow(answer: str) -> Verdict:
         if answer == "slow":

@@ -91,11 +91,14 @@ def test_a_training_evolves_contexts_moves_weights_and_goes_on(tiny_core_folder:
     assert [context.id for context in again.fast.contexts] == [context.id for context in fast.contexts]
 
 
-def test_what_does_not_come_out_even_is_refused(tiny_core_folder: Path, tmp_path: Path) -> None:
+def test_what_does_not_come_out_even_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="divides the group"):
         grpo_trainer(None, None, Vowels(), CONFIG, steps=1, folder=tmp_path, population=SEEDS * 2 + SEEDS[:1])
     with pytest.raises(InputError, match="come out even"):
         grpo_trainer(None, None, Vowels(), CONFIG, steps=1, folder=tmp_path, rows=3)
+    monkeypatch.setenv("WORLD_SIZE", "16")  # more processes than rollouts of a step
+    with pytest.raises(InputError, match="come out even"):
+        grpo_trainer(None, None, Vowels(), CONFIG, steps=1, folder=tmp_path)
     with pytest.raises(InputError, match="FastSlowTrainer"):
         grpo_trainer(None, None, Vowels(), FSTConfig(learn=False), steps=1, folder=tmp_path)
 

@@ -13,6 +13,7 @@ from fastslow.core import Core
 from fastslow.errors import InputError, StoreError
 from fastslow.slow.contexts import Context, Item
 from fastslow.slow.skills import ABOUT, ADAPTER, Skill
+from fastslow.tiers import Tiers
 
 QUESTIONS = [f"{n}zq {n + 1}zqzq {7 * n % 10} legs?" for n in range(12)]
 LINES = (Item("rule", "A crab has 10 legs."), Item("role", "Count."))
@@ -129,6 +130,24 @@ def test_a_skill_learned_anew_takes_the_place_of_the_old_one_whole(core: Core, t
     assert {folder.name for folder in (tmp_path / "skills").iterdir()} == {f"legs-{new.hash()[:8]}", "mine"}
     with living.open_home(tmp_path, core) as learner:
         assert learner.tiers.skills["legs"].hash() == new.hash()
+
+
+def test_a_forgetting_out_of_step_keeps_the_skills(core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    skill = made(core)
+    with living.open_home(tmp_path, core) as learner:
+        episode = learner.learn(living.A)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tiers, "apply", interrupted)
+            with pytest.raises(KeyboardInterrupt):  # after its event, before memory
+                learner.adopt(skill)
+        learner.forget(episode.id)
+        state = learner.tiers.hash()
+        assert learner.tiers.skills["legs"].hash() == skill.hash()
+    with living.open_home(tmp_path, core) as learner:
+        assert learner.tiers.hash() == state
 
 
 def test_a_skill_without_a_history_is_traced(core: Core, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class RecallConfig:
     pairs with each of the ``hops`` records that they lead on to over a name. Where that leaves the reader in doubt too,
     it reads the best ``witnesses``, but a score below ``certain`` means that the question is about something else. As
     many ``hops`` are looked at for what may have changed the one that is read.
-    ``budget`` bounds the tokens in sight.
+    ``budget`` bounds the tokens in sight, and those of the matches that are heard.
     ``half_life`` (seconds) is that of a record used once; every further use doubles it (spacing effect). ``fade`` lists
     (strength below which, bits kept); the page of a record that sleeps is dropped below ``drop``.
     """

@@ -132,11 +132,12 @@ def measure(
         if not probe.chat:
             bare = float(loss_of(deep, [probe.anchor.row]))
             texts, before, after = texts + 1, before + bare, after + (changed if is_open else bare)
+    count = max(1, len(found))
     return {
-        "kl": kl_open / len(found),
-        "kl_ungated": kl_all / len(found),
+        "kl": kl_open / count,
+        "kl_ungated": kl_all / count,
         "drift": math.expm1((after - before) / max(1, texts)),
-        "false_open": opened / len(found),
+        "false_open": opened / count,
     }
 
 

@@ -21,6 +21,8 @@ from fastslow.lessons import make_lesson
 from fastslow.slow.audit import Bounds, Outcome, Probe, Report, broken, measure, probes, recall, training_anchors
 from fastslow.slow.experts import Expert
 from fastslow.slow.study import Study
+from fastslow.slow.training import LAYOUT as TRAINING
+from fastslow.slow.training import VERSION as TRAINING_VERSION
 from fastslow.slow.training import (
     Anchor,
     Hooks,
@@ -265,5 +267,5 @@ def _restore(training: Training, state: State, data: int) -> _Place:
     if state.layout != LAYOUT or state.numbers.get("data") != data:
         raise InputError("the saved sleep was about other episodes or settings: start the sleep afresh")
     inner = {k.removeprefix("training."): t for k, t in state.tensors.items() if k.startswith("training.")}
-    training.restore(State("slow/training", 1, inner, {"step": state.numbers["step"]}))
+    training.restore(State(TRAINING, TRAINING_VERSION, inner, {"step": state.numbers["step"]}))
     return _Place(state.numbers["round"], state.numbers["from_step"], tuple(state.tensors["missed"].tolist()))

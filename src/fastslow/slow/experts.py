@@ -16,6 +16,8 @@ from torch import Tensor
 
 from fastslow.core import Core, Delta
 from fastslow.errors import InputError, StoreError
+from fastslow.gate import LAYOUT as GATE_LAYOUT
+from fastslow.gate import VERSION as GATE_VERSION
 from fastslow.gate import Gate
 from fastslow.state import State
 
@@ -84,8 +86,7 @@ class Expert:
             pairs = {key: (state.tensors[f"{key}.A"], state.tensors[f"{key}.B"]) for key in about["order"]}
             gate = None
             if state.numbers["gated"]:
-                parts = {k.removeprefix("gate."): t for k, t in state.tensors.items() if k.startswith("gate.")}
-                gate = Gate.from_state(State("gate", 1, parts))
+                gate = Gate.from_state(state.part("gate", GATE_LAYOUT, GATE_VERSION))
             return cls(Delta(about["name"], pairs), gate, tuple(about["episodes"]), about["report"])
         except (KeyError, ValueError) as error:
             raise StoreError(f"a saved expert is damaged ({error}): rebuild it from the log") from error

@@ -65,7 +65,7 @@ def grpo_trainer(
         raise InputError(f"{len(population)} contexts to begin with: give a number that divides the group")
     processes, batch = int(os.environ.get("WORLD_SIZE", "1")), config.problems * config.group
     rows = rows or batch // processes
-    if batch % (rows * processes):
+    if not rows or batch % (rows * processes):
         raise InputError(f"{batch} rollouts of a step do not come out even at {rows} rows on {processes} processes")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is new there, and pinned here
     try:

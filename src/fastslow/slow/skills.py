@@ -20,6 +20,8 @@ from torch import Tensor
 
 from fastslow.core import Core, Delta
 from fastslow.errors import InputError, StoreError
+from fastslow.gate import LAYOUT as GATE_LAYOUT
+from fastslow.gate import VERSION as GATE_VERSION
 from fastslow.gate import Gate
 from fastslow.slow.audit import prompt_hidden
 from fastslow.slow.contexts import Context
@@ -77,7 +79,7 @@ class Skill:
         return sum(t.numel() * t.element_size() for pair in self.delta.factors.values() for t in pair)
 
     def hash(self) -> str:
-        """sha256 over contexts, factors and gate."""
+        """sha256 over contexts, factors, gate and what is said about the training."""
         return sha256(b"".join(self._files("", "").values())).hexdigest()
 
     def _files(self, core: str, prefix: str) -> dict[str, bytes]:
@@ -103,7 +105,7 @@ class Skill:
             if wrong:
                 raise StoreError(f"{folder / wrong[0]} is not what was saved: remove {folder}, and train again")
             delta = replace(from_peft(files[ADAPTER]), name=f"skill-{said['task']}")
-            gate = Gate.from_state(State.from_bytes(files[GATE], layout="gate", version=1))
+            gate = Gate.from_state(State.from_bytes(files[GATE], layout=GATE_LAYOUT, version=GATE_VERSION))
             contexts = tuple(Context.from_dict(each) for each in said["contexts"])
             return cls(said["task"], contexts, delta, gate, said["about"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -35,7 +35,10 @@ class Judge:
                     "answers: give it a limit of its own"
                 ) from None
             return None
-        if isinstance(said, Exception):
+        except BaseException:
+            self._start()  # the verdict that is still on its way belongs to this answer, and not to the next
+            raise
+        if isinstance(said, BaseException):
             self.failed[f"raised {type(said).__name__}"] += 1
             return None
         verdict = _plain(said)
@@ -51,7 +54,7 @@ class Judge:
         while True:
             try:
                 said.put(self.task.verify(*asked.get()))
-            except Exception as error:
+            except BaseException as error:  # also of one that exits: it must not end this thread
                 said.put(error)
 
 

@@ -1,4 +1,4 @@
-"""The only module that writes files. Every write is atomic and durable when the call returns."""
+"""Writes the files of a home, all but the log. Every write is atomic and durable when the call returns."""
 
 import errno
 import fcntl

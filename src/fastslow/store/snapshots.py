@@ -91,7 +91,7 @@ def faults(folder: Path) -> dict[str, str]:
         except OSError as error:
             found[path.stem] = f"the tensors of snapshot {path.stem} cannot be read ({error.strerror})"
     for path in sorted(folder.iterdir()):
-        if path not in spoken_of:
+        if path not in spoken_of and path.is_file():
             found[path.name] = f"the file {path.name} belongs to no snapshot"
     return found
 
