@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastslow import cores, replay, sleeping
-from fastslow.core import Core
+from fastslow.core import Core, Delta
 from fastslow.errors import StoreError
 from fastslow.medium import pages
 from fastslow.medium import reader as readers
 from fastslow.medium.reader import Reader
+from fastslow.slow import Expert
 from fastslow.state import State
 from fastslow.store import Event, Home, snapshots
 from fastslow.tiers import LearnerConfig, Tiers
@@ -45,8 +46,8 @@ def check(home: Path, core: str | Core | None = None, config: LearnerConfig | No
                 found.append(str(error))
             found += [f"the expert {name} is missing or damaged" for name in _lost_experts(opened, events)]
             if core is not None:
-                loaded, _ = _fitting(opened, core)
-                found += _page_faults(opened, loaded, config or LearnerConfig(), events).values()
+                tiers = Tiers(*_fitting(opened, core), config or LearnerConfig())
+                found += _page_faults(opened, tiers, events).values()
     return list(dict.fromkeys(found))
 
 
@@ -69,7 +70,7 @@ def repair(home: Path, core: str | Core, config: LearnerConfig | None = None) ->
         events = list(opened.log.events())
         done = [f"{fault}: deleted" for fault in _delete_snapshots(opened, events)]
         lost = _lost_experts(opened, events)
-        for name, fault in _page_faults(opened, loaded, config, events).items():
+        for name, fault in _page_faults(opened, Tiers(loaded, reader, config), events).items():
             opened.log.delete_record(name)
             done.append(f"{fault}: made what its text gives")
         if done or lost:
@@ -139,25 +140,25 @@ def _delete_snapshots(home: Home, events: Sequence[Event]) -> list[str]:
     return list(dict.fromkeys([*faults.values(), *strange.values()]))
 
 
-def _page_faults(home: Home, core: Core, config: LearnerConfig, events: Sequence[Event]) -> dict[str, str]:
-    """By episode, the records that are not, bit for bit, the pages which a replay of the log gives."""
-    tiers = Tiers(core, None, config)
-    may_sleep: set[str] = set()  # once their lost expert is made again; then their pages may have been dropped
+def _page_faults(home: Home, tiers: Tiers, events: Sequence[Event]) -> dict[str, str]:
+    """By episode, the records that are not, bit for bit, the pages which a replay of the log by new ``tiers`` gives."""
     for event in events:
-        expert = replay.load_expert(home, event.payload["expert"]) if event.kind == "sleep" else None
-        if event.kind == "sleep" and expert is None:
-            may_sleep |= set(event.payload["accepted"])
-        tiers.apply(event, expert=expert, fast=False)
-    wanted = {name: record.page for name, record in tiers.episodes.records.items()}
-    stored = set(home.log.record_names())
+        tiers.apply(event, expert=_expert(home, tiers, event) if event.kind == "sleep" else None, fast=False)
     faults = _strange_records(home, events)
-    for name, page in wanted.items():
-        if name in may_sleep - stored:
-            continue
-        fault = _page_fault(home, name, page)
+    for name, record in tiers.episodes.records.items():
+        fault = _page_fault(home, name, record.page)
         if fault:
             faults[name] = fault
     return faults
+
+
+def _expert(home: Home, tiers: Tiers, event: Event) -> Expert | None:
+    """The expert of a sleep. One that is lost will be made again, so one of the same episodes stands for it."""
+    name, accepted = event.payload["expert"], event.payload["accepted"]
+    found = replay.load_expert(home, name)
+    if found is None and not sleeping.came_to_nothing(home, tiers, event):
+        return Expert(Delta(name, {}), None, tuple(accepted))
+    return found
 
 
 def _page_fault(home: Home, name: str, page: State | None) -> str:

@@ -45,7 +45,7 @@ def load(home: Home, core: Core, reader: Reader | None, config: LearnerConfig) -
             expert = sleeping.make_again(home, tiers, event)
         skill = skills.get(event.payload["task"]) if event.kind == "skill" else None
         tiers.apply(event, page=stored.get(event.episode or ""), expert=expert, skill=skill, fast=event.seq >= start)
-    _keep_pages(home, tiers, stored)
+    sleeping.keep_pages(home, tiers, stored)
     if home.log.get_meta(BITS) != bits:
         home.log.set_meta(BITS, bits)
     _sweep(home, tiers, events)
@@ -58,17 +58,6 @@ def _stored_pages(home: Home) -> dict[str, State]:
         episode: State.from_bytes(data, layout=pages.LAYOUT, version=pages.VERSION)
         for episode, data in home.log.records()
     }
-
-
-def _keep_pages(home: Home, tiers: Tiers, stored: Mapping[str, State]) -> None:
-    """Make the stored pages what the tiers hold: those rebuilt or faded are written, those dropped deleted."""
-    held = {name: record.page for name, record in tiers.episodes.records.items()}
-    changed = {n: p.to_bytes() for n, p in held.items() if p is not None and (n not in stored or stored[n] is not p)}
-    if changed:
-        home.log.put_records(changed)
-    for name in stored:
-        if held.get(name) is None:
-            home.log.delete_record(name)
 
 
 def _fast_name(config: LearnerConfig) -> str:
@@ -185,7 +174,7 @@ def forget(
     receipt = {"episodes": sorted(gone), "state": state}
     new.head = home.log.erase(gone, receipt, time=time, rewrite=lambda e: payloads.get(e.seq, e.payload)).hash
     _sweep(home, new)
-    _keep_pages(home, new, {name: page for name, page in stored.items() if name not in gone})
+    sleeping.keep_pages(home, new, {name: page for name, page in stored.items() if name not in gone})
     save_fast(home, new)
     return Receipt(tuple(sorted(episodes)), len(lost), what, len(redone), state, False), new
 

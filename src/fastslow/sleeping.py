@@ -8,7 +8,7 @@ own, so that a sleep that is cut off keeps what it has finished, and forgetting 
 from __future__ import annotations
 
 import time as wall
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -140,15 +140,22 @@ def snapshot_name(expert: str) -> str:
 
 def _fade(home: Home, tiers: Tiers, now: float) -> None:
     """Let every sleep, whatever it consolidated, compress or drop the pages of what has become weak."""
-    before = {n: r.page for n, r in tiers.episodes.records.items()}
+    before = _pages(tiers)
     tiers.apply(home.log.append("fade", {}, time=now))
-    after = {n: r.page for n, r in tiers.episodes.records.items()}
-    faded = {n: p.to_bytes() for n, p in after.items() if p is not None and p is not before[n]}
-    if faded:
-        home.log.put_records(faded)
-    for n, page in after.items():
-        if page is None and before[n] is not None:
-            home.log.delete_record(n)
+    keep_pages(home, tiers, before)
+
+
+def keep_pages(home: Home, tiers: Tiers, stored: Mapping[str, State]) -> None:
+    """Make the ``stored`` pages what the tiers hold: those made or faded are written, those dropped are deleted."""
+    held = _pages(tiers)
+    changed: dict[str, bytes | None] = {n: p.to_bytes() for n, p in held.items() if stored.get(n) is not p}
+    changed |= dict.fromkeys(set(stored) - set(held))
+    if changed:
+        home.log.put_records(changed)
+
+
+def _pages(tiers: Tiers) -> dict[str, State]:
+    return {name: record.page for name, record in tiers.episodes.records.items() if record.page is not None}
 
 
 def _payload(kind: str, considered: Sequence[str], expert: Expert) -> dict[str, Any]:
@@ -229,14 +236,20 @@ def study(tiers: Tiers, episode: str) -> Study:
 def make_again(home: Home, tiers: Tiers, event: Event) -> Expert | None:
     """The expert of a sleep whose snapshot is lost. None where it comes to nothing now, as with another reader it may;
     that is remembered, so that it is not tried at every opening."""
+    if came_to_nothing(home, tiers, event):
+        return None
     kind, considered = event.payload["kind"], event.payload["considered"]
-    job, vain = _key(tiers)(kind, considered), _in_vain(home)
-    expert = None if job in vain else consolidate_kind(tiers, kind, considered).expert
+    expert = consolidate_kind(tiers, kind, considered).expert
     if expert is not None:
         snapshots.save(home.snapshots, snapshot_name(event.payload["expert"]), expert.state(), event.hash)
-    elif job not in vain:
-        _save_in_vain(home, vain | {job: 1})
+    else:
+        _save_in_vain(home, _in_vain(home) | {_key(tiers)(kind, considered): 1})
     return expert
+
+
+def came_to_nothing(home: Home, tiers: Tiers, event: Event) -> bool:
+    """Whether a sleep was made again in vain."""
+    return _key(tiers)(event.payload["kind"], event.payload["considered"]) in _in_vain(home)
 
 
 def redo(

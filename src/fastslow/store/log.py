@@ -171,23 +171,23 @@ class Log:
             )
         return bytes(data)
 
-    def put_records(self, records: Mapping[str, bytes]) -> None:
-        """Set the records of several episodes in one transaction; durable on return."""
+    def put_records(self, records: Mapping[str, bytes | None]) -> None:
+        """Set the records of several episodes, or delete them (None), in one transaction; durable on return."""
         with self._transaction():
             for episode, data in records.items():
-                self._store_record(episode, data)
+                if data is None:
+                    self._rows("DELETE FROM records WHERE episode = ?", (episode,))
+                else:
+                    self._store_record(episode, data)
 
     def delete_record(self, episode: str) -> None:
         """Delete the record of an episode; none there is fine."""
-        with self._transaction():
-            self._rows("DELETE FROM records WHERE episode = ?", (episode,))
+        self.put_records({episode: None})
 
     def drop_bad_records(self) -> list[str]:
         """Delete the records whose checksum fails, so that a replay rebuilds them; the ids of those deleted."""
         bad = self._bad_records()
-        with self._transaction():
-            for episode in bad:
-                self._rows("DELETE FROM records WHERE episode = ?", (episode,))
+        self.put_records(dict.fromkeys(bad))
         return bad
 
     # ---- small facts about the log itself ----
