@@ -24,6 +24,7 @@ from fastslow.lessons import refusal
 from fastslow.medium.choice import Choice
 from fastslow.medium.episodes import Episodes, Hit, RecallConfig, saying, telling_words
 from fastslow.medium.reader import Reader
+from fastslow.medium.split import written
 from fastslow.slow import DomainConfig, Expert, FactsConfig, open_experts
 from fastslow.slow.skills import Skill
 from fastslow.state import State
@@ -60,8 +61,7 @@ class Told:
 
     @property
     def written(self) -> str:
-        """What the core reads: the text behind its heading."""
-        return f"{self.heading}: {self.text}" if self.heading else self.text
+        return written(self.heading, self.text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +172,7 @@ class Tiers:
     def _streamed(self, event: Event) -> list[int]:
         if event.kind not in STREAMED:
             return []
-        heading = event.payload.get("heading", "")
-        return self.core.encode((f"{heading}: " if heading else "") + event.payload["text"] + "\n")
+        return self.core.encode(written(event.payload.get("heading", ""), event.payload["text"]) + "\n")
 
     def _slept(self, event: Event, expert: Expert | None) -> None:
         if expert is None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fastslow.cli import options, output, session
+from fastslow.medium.split import written
 
 EXAMPLE = "Example: fastslow history --last 5"
 
@@ -32,7 +33,7 @@ def history(
     for column in table.columns:
         column.no_wrap = True
     for episode in shown:
-        text = f"{episode.heading}: {episode.text}" if episode.heading else episode.text
+        text = written(episode.heading, episode.text)
         table.add_row(
             episode.id,
             output.when(episode.time),

@@ -21,8 +21,12 @@ class Piece:
 
     @property
     def written(self) -> str:
-        """What the core reads: the text, behind its heading where it has one."""
-        return f"{self.heading}: {self.text}" if self.heading else self.text
+        return written(self.heading, self.text)
+
+
+def written(heading: str, text: str) -> str:
+    """What the core reads: the text, behind its heading where it has one."""
+    return f"{heading}: {text}" if heading else text
 
 
 def split(text: str, tokens: Callable[[str], int], limit: int = 96) -> list[Piece]:

@@ -87,6 +87,11 @@ class Context:
             raise StoreError(f"this is not a saved context ({error})") from error
 
 
+def under(lines: Sequence[str], question: str) -> str:
+    """A question under the lines of a context, as it stands in the user's message."""
+    return "\n".join([*lines, question])
+
+
 def frontier(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The contexts that are best on some problem, without those whose problems another wins too and more; the best mean
     first. ``scores`` are by context and problem (the instance-wise Pareto frontier of GEPA, arXiv 2507.19457).

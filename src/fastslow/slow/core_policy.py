@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastslow.core import Core, Delta, new_cache
+from fastslow.slow.contexts import under
 from fastslow.slow.rollouts import Answer
 from fastslow.slow.training import deep_core
 
@@ -33,7 +34,7 @@ class Asked:
     @property
     def text(self) -> str:
         """What stands in the user's message."""
-        return "\n".join([*self.lines, self.question])
+        return under(self.lines, self.question)
 
 
 class CorePolicy:

@@ -18,7 +18,7 @@ import torch
 from transformers import TrainerCallback
 
 from fastslow.errors import InputError
-from fastslow.slow.contexts import Context
+from fastslow.slow.contexts import Context, under
 from fastslow.slow.evolver import Evolver, ItemEvolver
 from fastslow.slow.fast_slow import BUDGET, FSTConfig
 from fastslow.slow.gepa import GepaEvolver, ReflectorError
@@ -232,7 +232,7 @@ class FastPhase(TrainerCallback):
                 yield Rollout(problem, told, answer, self.judge(problem, text))
 
     def _read(self, lines: tuple[str, ...], question: str) -> list[int]:
-        tokenizer, said = self.trainer.processing_class, "\n".join([*lines, question])
+        tokenizer, said = self.trainer.processing_class, under(lines, question)
         turn: Mapping[str, str] = {"role": "user", "content": said}
         text = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -24,7 +24,7 @@ from fastslow.gate import LAYOUT as GATE_LAYOUT
 from fastslow.gate import VERSION as GATE_VERSION
 from fastslow.gate import Gate
 from fastslow.slow.audit import prompt_hidden
-from fastslow.slow.contexts import Context
+from fastslow.slow.contexts import Context, under
 from fastslow.slow.domain import unrelated
 from fastslow.slow.experts import FACTOR_DTYPE
 from fastslow.state import State
@@ -73,7 +73,7 @@ class Skill:
 
     def asked(self, question: str) -> str:
         """The question under the best context."""
-        return "\n".join([*self.lines, question])
+        return under(self.lines, question)
 
     def size_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for pair in self.delta.factors.values() for t in pair)
