@@ -187,7 +187,8 @@ class Log:
     def drop_bad_records(self) -> list[str]:
         """Delete the records whose checksum fails, so that a replay rebuilds them; the ids of those deleted."""
         bad = self._bad_records()
-        self.put_records(dict.fromkeys(bad))
+        if bad:
+            self.put_records(dict.fromkeys(bad))
         return bad
 
     # ---- small facts about the log itself ----
