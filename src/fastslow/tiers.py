@@ -176,7 +176,7 @@ class Tiers:
 
     def _slept(self, event: Event, expert: Expert | None) -> None:
         if expert is None:
-            return  # lost, and no more to be made: a later sleep takes its episodes again
+            return  # lost, and not to be made again: its episodes stay awake
         self.experts[event.payload["expert"]] = expert
         if event.payload["kind"] == "facts":
             for episode in expert.episodes:
